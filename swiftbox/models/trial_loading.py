@@ -11,18 +11,26 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from swiftbox.architectures.choice import LANGUAGE_MODEL, ClassPurpose, ModelClass, find_class
+from swiftbox.architectures.stored_settings import settings_of
 from swiftbox.formatting import counted
 from swiftbox.language import text
 from swiftbox.models.inspection import Inspection
-from swiftbox.models.requirements import ERROR, WARNING, Remark
+from swiftbox.models.metadata import shown
+from swiftbox.models.requirements import ERROR, NOTE, WARNING, Remark
 from swiftbox.models.weight_remarks import original_file
 from swiftbox.runs.asked_child import NOT_KEPT, ChildQuestion
 
 LOAD = "swiftbox.core.weights.trial_load"
 """The module that loads it."""
 
+ANSWERS = 2
+"""The version of the answers: those of other versions are asked for again."""
+
 Report = Mapping[str, list[str]]
 """Names of weights: missing, unexpected, reshaped, incomplete; or an error: broken, lacking."""
+
+UNCACHED = "uncached"
+"""The kinds of caches that the builtin server does not have, in the same report."""
 
 WITHOUT_EFFECT = ("_name_or_path", "transformers_version", "dtype", "torch_dtype", "use_cache")
 """Keys of config.json that decide neither names nor shapes; each saving changes some of them."""
@@ -33,33 +41,51 @@ def placement_remarks(
 ) -> Iterator[Remark]:
     """Yield what the stored tensors lack or have beyond the class that loads them.
 
-    Models that run their own code, and quantized ones, are looked at when they are loaded.
+    Models that run their own code are looked at when they are loaded.
     """
-    config = inspection.config
-    choice = find_class(config, purpose)
-    if not isinstance(choice, ModelClass) or not choice.name or "quantization_config" in config:
-        return
-    if not inspection.weights.is_complete:
+    choice = _class_on_trial(inspection, purpose)
+    if choice is None:
         return
     report = trial_question(inspection, score=purpose.score).answer()
     if not report:
         yield _unanswered(inspection, choice.name)
         return
+    quantization = inspection.config.get("quantization_config")
+    if quantization and settings_of(quantization) is None:
+        yield _compared_by_module(inspection, choice.name)
     for kind, names in report.items():
-        if names:
+        if names and kind != UNCACHED:
             message = _message(kind, names, choice.name)
             hint = _install() if kind == NOT_KEPT else original_file()
             yield Remark(ERROR, "weights", f"{inspection.folder}: {message}", hint)
 
 
+def uncached_by_builtin(inspection: Inspection) -> list[str]:
+    """Return the kinds of caches that the builtin server does not have, by the same trial."""
+    if _class_on_trial(inspection, LANGUAGE_MODEL) is None:
+        return []
+    report: Report = trial_question(inspection, score=False).answer() or {}
+    return list(report.get(UNCACHED, ()))
+
+
+def _class_on_trial(inspection: Inspection, purpose: ClassPurpose) -> ModelClass | None:
+    """Return the class that loads a complete folder, if it is one of transformers'."""
+    choice = find_class(inspection.config, purpose)
+    if not isinstance(choice, ModelClass) or not choice.name or not inspection.weights.is_complete:
+        return None
+    return choice
+
+
 def trial_question(inspection: Inspection, *, score: bool) -> ChildQuestion:
     """Return the question what does not fit when a complete folder is loaded."""
-    shapes = {name: shape for name, (_dtype, shape) in inspection.weights.tensors.items()}
+    tensors: Mapping[str, Any] = inspection.weights.tensors
+    if not inspection.config.get("quantization_config"):  # else the dtype tells what is packed
+        tensors = {name: shape for name, (_dtype, shape) in tensors.items()}
     return ChildQuestion(
         LOAD,
         [str(inspection.folder.resolve()), *(["score"] if score else [])],
         "placements",
-        [score, _deciding(inspection.config), shapes],
+        [ANSWERS, score, _deciding(inspection.config), tensors],
         purpose=text(
             "comparing the weights with the class of the model, once for each model",
             "正在比对权重与模型的类（每个模型仅一次）",
@@ -90,6 +116,18 @@ def _install() -> str:
         "install the package that the message names into the environment of swiftbox",
         "请把消息中所指的软件包安装到 swiftbox 所在的环境",
     )
+
+
+def _compared_by_module(inspection: Inspection, class_name: str) -> Remark:
+    quantization = inspection.config["quantization_config"]
+    method = quantization.get("quant_method", "?") if isinstance(quantization, dict) else "?"
+    message = text(
+        f"{inspection.folder}: how {shown(method)} stores its weights is not known here: the run "
+        f"compares them with {class_name} by module only",
+        f"{inspection.folder}：{shown(method)} 存储权重的方式未知：运行时仅按模块与 "
+        f"{class_name} 比对",
+    )
+    return Remark(NOTE, "weights", message)
 
 
 def _message(kind: str, names: list[str], class_name: str) -> str:

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from swiftbox.architectures.served_limits import beyond_positions_error, too_long_error
 from swiftbox.config.deploy import DeployConfig
 from swiftbox.core.generation.decode_paths import choose_path
 from swiftbox.core.generation.kv_cache import cell_bytes
@@ -61,22 +62,13 @@ def limits(config: DeployConfig, network: Network) -> SchedulerLimits:
     cells = int(free * config.gpu_memory_utilization / GROWTH_COPIES / cell_bytes(network.model))
     length = config.max_model_len or min(known, cells)
     if config.max_model_len and length > known:
-        raise _too_long(
-            text(f"the model supports {known} tokens", f"模型最多读取 {known} 个 token"), length
-        )
+        raise beyond_positions_error(known, length)
     if length > cells:
-        raise _too_long(
+        raise too_long_error(
             text(f"{cells} tokens fit in memory", f"内存最多容纳 {cells} 个 token"), length
         )
     return SchedulerLimits(
         rows=config.max_concurrency, queue=config.max_queue, length=length, cells=cells
-    )
-
-
-def _too_long(why: str, length: int) -> MachineError:
-    return MachineError(
-        f"max_model_len: {length}: {why}",
-        hint=text("set a smaller max_model_len", "请减小 max_model_len"),
     )
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from swiftbox.architectures.served_limits import beyond_positions_error, uncached_error
 from swiftbox.config.deploy import DeployConfig
 from swiftbox.config.groups import as_list
 from swiftbox.config.references import is_reference
@@ -19,6 +20,7 @@ from swiftbox.fit.forecast import deployment_forecast
 from swiftbox.hub.fetch import fetch_model
 from swiftbox.language import text
 from swiftbox.models.adapters import Adapter, base_of
+from swiftbox.models.config_keys import language_part
 from swiftbox.models.gguf_files import require_gguf_file
 from swiftbox.models.inspection import Inspection, loader_missing, require_usable_model
 from swiftbox.models.location import (
@@ -33,6 +35,7 @@ from swiftbox.models.merge_checks import require_adapters_fit, require_matching_
 from swiftbox.models.new_tokens import require_no_new_tokens
 from swiftbox.models.templates import require_bounded_templates
 from swiftbox.models.text_models import require_writes_text
+from swiftbox.models.trial_loading import uncached_by_builtin
 from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.events import Emit
@@ -210,6 +213,8 @@ def check(config: DeployConfig, on_remark: OnRemark) -> None:
         if inspection is not None:
             require_loadable(config, inspection, on_remark, head=head)
             _require_loader(config, inspection)
+            if config.engine == "builtin":
+                _require_served(config, inspection)
     require_deployable(config)
 
 
@@ -234,6 +239,16 @@ def _require_loader(config: DeployConfig, inspection: Inspection) -> None:
             ),
             hint=f"pip install {package}" if package == "bitsandbytes" else alternative,
         )
+
+
+def _require_served(config: DeployConfig, inspection: Inspection) -> None:
+    """Raise MachineError for caches and lengths that the builtin server cannot serve."""
+    kinds = uncached_by_builtin(inspection)
+    if kinds:
+        raise uncached_error(kinds)
+    known = language_part(inspection.config).get("max_position_embeddings")
+    if type(known) is int and 0 < known < (config.max_model_len or 0):
+        raise beyond_positions_error(known, config.max_model_len or 0)
 
 
 def require_deployable(config: DeployConfig) -> None:

@@ -27,7 +27,7 @@ from swiftbox.runs.asked_child import ChildQuestion
 
 Shapes = dict[str, Any]
 
-NOTHING: dict[str, list[str]] = {"missing": [], "unexpected": [], "reshaped": []}
+NOTHING: dict[str, list[str]] = {"missing": [], "unexpected": [], "reshaped": [], "uncached": []}
 
 EDITS: dict[str, Callable[[str, Any], Shapes]] = {
     "missing": lambda _name, _shape: {},
@@ -78,7 +78,8 @@ def report_of_run(folder: Path) -> dict[str, list[str]]:
     def note(path: Path, model: Any, report: Mapping[str, Any], *, score: bool) -> None:
         missing, unexpected = faults_of(path, model, report, score=score)
         reshaped = sorted(name for name, *_shapes in report["mismatched_keys"])
-        reports.append({"missing": missing, "unexpected": unexpected, "reshaped": reshaped})
+        reports.append({**NOTHING, "missing": missing, "unexpected": unexpected})
+        reports[-1]["reshaped"] = reshaped
 
     with pytest.MonkeyPatch.context() as patch, quiet_loading():
         patch.setattr(load, "require_all_placed", note)
@@ -233,13 +234,3 @@ def test_a_trial_without_an_answer_is_a_warning(
     remarks = list(placement_remarks(inspect(with_tensors(tiny, tmp_path / "m", shapes))))
     assert [remark.level for remark in remarks] == ["warning"]
     assert "were not compared with Qwen3ForCausalLM" in str(remarks[0])
-
-
-def test_quantized_models_and_those_with_code_are_left_to_the_run(
-    tiny: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(asked_child, "PROGRAM", "raise SystemExit('asked')")
-    monkeypatch.setattr(ChildQuestion, "_ask", ask_child)
-    inspection = inspect(tiny)
-    stored = {**inspection.config, "quantization_config": {}}
-    assert not list(placement_remarks(replace(inspection, config=stored)))

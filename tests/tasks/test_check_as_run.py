@@ -21,7 +21,17 @@ from swiftbox.tasks.load import load
 from swiftbox.tasks.train import TRAIN
 
 ROOT = Path(swiftbox.__file__).parent
-ROOMS = ("core/data", "core/weights", "core/tuners", "core/training", "core/losses", "methods")
+ROOMS = (
+    "architectures",
+    "core/data",
+    "core/generation",
+    "core/weights",
+    "core/tuners",
+    "core/training",
+    "core/losses",
+    "methods",
+    "serving/builtin_server.py",
+)
 ERRORS = {"ConfigError", "DataError", "RunError", "MachineError", "ResultError", "UserError"}
 
 
@@ -102,9 +112,16 @@ LOADED = "models/trial_loading.py asks by headers; tests/models/test_trial_loadi
 NUMBERS = "it depends on the numbers that the training computes"
 RESULT = "it judges a result that was written"
 
+SERVED = "tests/tasks/test_uncached_models.py: `check` of deploy, chat and evaluate says it"
+
 REASONS: dict[str, str] = {
+    "architectures/choice.py:require_class": "models/inspection.py: the same choice of a class",
+    "architectures/served_limits.py:too_long_error": SERVED + ", but for what memory allows",
+    "architectures/served_limits.py:uncached_error": SERVED,
     "core/data/encode.py:require_offsets": "which tokenizer transformers makes of other files "
     "than tokenizer.json is only known when it is loaded",
+    "core/generation/network.py:_misfit": "models/merge_checks.py compares them before",
+    "core/generation/network.py:add": "models/merge_checks.py compares them before",
     "core/losses/reward_functions.py:require": SAME_FUNCTION,
     "core/losses/reward_functions.py:_parse": SAME_FUNCTION,
     "core/losses/reward_functions.py:split": SAME_FUNCTION,
@@ -129,6 +146,7 @@ REASONS: dict[str, str] = {
     "core/weights/placement.py:_contradiction": LOADED,
     "core/weights/quantized_bases.py:quantization_arguments": "tasks/tuner_check.py says it from "
     "config.json; without gptqmodel, as here, the plan already refuses",
+    "serving/builtin_server.py:_device_failed": "it depends on what the device does while serving",
 }
 """Refusals that `check` makes elsewhere or cannot know, and why. Errors of the disk, of memory and
 of devices are not refusals."""
@@ -136,7 +154,9 @@ of devices are not refusals."""
 
 def refusals() -> Iterator[str]:
     """Yield file:function of every error for users that the child raises."""
-    for path in sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py")):
+    rooms = [ROOT / room for room in ROOMS]
+    files = [path for room in rooms for path in (room.rglob("*.py") if room.is_dir() else [room])]
+    for path in sorted(files):
         for function in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(function, ast.FunctionDef) and _makes_error(function):
                 yield f"{path.relative_to(ROOT).as_posix()}:{function.name}"

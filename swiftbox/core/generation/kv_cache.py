@@ -13,10 +13,14 @@ from typing import Any
 import torch
 from transformers.cache_utils import Cache, CacheLayerMixin
 
+from swiftbox.architectures.served_limits import uncached_error
 from swiftbox.core.generation.device_access import upload
-from swiftbox.core.generation.recurrent_rows import CacheLayers, RecurrentRows, cache_layers
-from swiftbox.errors import MachineError
-from swiftbox.language import text
+from swiftbox.core.generation.recurrent_rows import (
+    CacheLayers,
+    RecurrentRows,
+    cache_layers,
+    uncached_kinds,
+)
 
 MIN_GROWTH = 256
 """Columns that a cache grows by at least: to copy it costs as much as hundreds of steps."""
@@ -24,17 +28,10 @@ MIN_GROWTH = 256
 
 def layers_of(model: Any) -> CacheLayers:
     """Return what a model's layers cache; raise MachineError for caches of other kinds."""
-    layers, unsupported = cache_layers(model.config.get_text_config())
-    if unsupported or not layers.count or model.config.is_encoder_decoder:
-        kinds = ", ".join(unsupported) or type(model).__name__
-        raise MachineError(
-            text(
-                f"engine: builtin: the model caches more than keys and values ({kinds})",
-                f"engine: builtin：该模型的缓存不只是键和值（{kinds}）",
-            ),
-            hint=text("set engine: vllm", "设 engine: vllm"),
-        )
-    return layers
+    kinds = uncached_kinds(model.config)
+    if kinds:
+        raise uncached_error(kinds)
+    return cache_layers(model.config.get_text_config())[0]
 
 
 def cell_bytes(model: Any) -> int:

@@ -59,6 +59,14 @@ def cache_layers(config: Any) -> tuple[CacheLayers, list[str]]:
     return CacheLayers(len(layers), states), unknown
 
 
+def uncached_kinds(config: Any) -> list[str]:
+    """Return the kinds of caches of a model that prevent serving it; empty if it can be served."""
+    layers, unsupported = cache_layers(config.get_text_config())
+    if config.is_encoder_decoder or not layers.count:
+        return unsupported or [type(config).__name__]
+    return unsupported
+
+
 class RecurrentRows(LinearAttentionLayer):
     """The states of one layer for sequences that join and leave.  # each (R, S)"""
 

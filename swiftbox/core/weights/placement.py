@@ -7,6 +7,7 @@ files, and layers that predict several tokens at once.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -15,6 +16,11 @@ from typing import Any
 from safetensors import safe_open
 
 from swiftbox.architectures.modalities import EXTRA
+from swiftbox.architectures.stored_forms import (
+    is_side_tensor,
+    read_stored,
+)
+from swiftbox.architectures.stored_settings import StoredForm, settings_of
 from swiftbox.core.weights.quantized_bases import SCORE_HEADS, stored_method
 from swiftbox.errors import ConfigError
 from swiftbox.files import read_json
@@ -46,23 +52,54 @@ def require_all_placed(
         raise _lacking(folder, missing)
     if unexpected:
         raise _unplaced(folder, unexpected, type(model).__name__)
+    form = stored_form(folder)
+    misshapen = read_stored(stored_tensors(folder), form).misshapen if form is not None else []
+    if misshapen:
+        raise _misshapen(folder, misshapen)
 
 
 def faults_of(
     folder: Path, model: Any, report: Mapping[str, Any], *, score: bool
 ) -> tuple[list[str], list[str]]:
     """Return the names of weights without a tensor, and of tensors without a weight."""
+    missing, unexpected = plain_faults(model, report, score=score)
+    if stored_method(folder):
+        return _faults_of_quantized(folder, model, missing, unexpected)
+    return missing, unexpected
+
+
+def plain_faults(
+    model: Any, report: Mapping[str, Any], *, score: bool
+) -> tuple[list[str], list[str]]:
+    """Return the same of a model whose modules are those of its class."""
     missing, unexpected = sorted(report["missing_keys"]), sorted(report["unexpected_keys"])
     if score:
         missing = [name for name in missing if not set(SCORE_HEADS) & set(name.split("."))]
         prefix = f"{model.base_model_prefix}."
         unexpected = [name for name in unexpected if name.startswith(prefix)]
-    unexpected = list(without_known_extras(unexpected, model.config))
-    if stored_method(folder) not in ("", "bitsandbytes"):  # their modules hold other tensors
+    return missing, list(without_known_extras(unexpected, model.config))
+
+
+def _faults_of_quantized(
+    folder: Path, model: Any, missing: list[str], unexpected: list[str]
+) -> tuple[list[str], list[str]]:
+    """Compare what the tensors of quantized modules stand for; those of unknown forms by module."""
+    form = stored_form(folder)
+    if stored_method(folder) != "bitsandbytes":  # their modules hold other tensors
         modules = set(map(_module_of, tensor_files(folder)))
-        missing = [name for name in missing if _module_of(name) not in modules]
+        missing = [
+            name
+            for name in missing
+            if _module_of(name) not in modules or (form is not None and name.endswith(".bias"))
+        ]
         names = {name for name, _module in model.named_modules()}
-        unexpected = [name for name in unexpected if _module_of(name) not in names]
+        unexpected = [
+            name
+            for name in unexpected
+            if _module_of(name) not in names or (form is not None and not is_side_tensor(name))
+        ]
+    if form is not None:
+        missing = sorted({*missing, *read_stored(stored_tensors(folder), form).lacking})
     return missing, unexpected
 
 
@@ -94,6 +131,30 @@ def weight_files(folder: Path) -> list[Path]:
     return [path for path in sorted(folder.glob("*.safetensors")) if path.name in names]
 
 
+def stored_form(folder: Path) -> StoredForm | None:
+    """Return how the weights of a folder are quantized; None if not, or in an unknown form."""
+    return settings_of(read_json(folder / "config.json").get("quantization_config"))
+
+
+def stored_tensors(folder: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Return the dtype and shape of each tensor of a folder, by headers that are known to be sound.
+
+    safetensors would map the file, which may not fit.
+    """
+    return {
+        name: (tensor["dtype"], tuple(tensor["shape"]))
+        for path in weight_files(folder)
+        for name, tensor in _header(path).items()
+    }
+
+
+def _header(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        content = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    content.pop("__metadata__", None)
+    return dict(content)
+
+
 def _module_of(tensor: str) -> str:
     return tensor.rpartition(".")[0]
 
@@ -111,6 +172,16 @@ def _unplaced(folder: Path, names: list[str], class_name: str) -> ConfigError:
     reason = text(
         f"its files hold {count} that {class_name} does not have ({names[0]} ...)",
         f"其文件中有 {len(names)} 个权重不属于 {class_name}（{names[0]} ...）",
+    )
+    return _contradiction(folder, reason)
+
+
+def _misshapen(folder: Path, names: list[str]) -> ConfigError:
+    count = counted(len(names), "tensor")
+    reason = text(
+        f"{count} of quantized modules do not have the shape that follows from the others "
+        f"({names[0]} ...)",
+        f"量化模块中有 {len(names)} 个张量的形状与其余张量不符（{names[0]} ...）",
     )
     return _contradiction(folder, reason)
 

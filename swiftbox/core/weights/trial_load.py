@@ -4,18 +4,19 @@ Usage: `python -m swiftbox.core.weights.trial_load FOLDER [score]`.
 
 The class, the renamings and the conversions are those of a real loading; on torch's meta device no
 weight is read and nothing is allocated. Code that comes with a model never runs. The output is a
-JSON object with the names of weights: missing, unexpected, reshaped. It names config.json as
-`incomplete` where weights that are combined at loading, such as those of experts, lack a part;
-`broken` is the error of a library that cannot make the class, `lacking` that of a package that is
-not installed.
+JSON object with the names of weights: missing, unexpected, reshaped; and `uncached`, the kinds of
+caches that the builtin server does not have. It names config.json as `incomplete` where weights
+that are combined at loading, such as those of experts, lack a part; `broken` is the error of a
+library that cannot make the class, `lacking` that of a package that is not installed.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 import transformers
@@ -23,13 +24,24 @@ from transformers import AutoConfig
 from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
 from swiftbox.architectures.choice import ClassPurpose, require_class
+from swiftbox.architectures.stored_forms import (
+    PACKED_FORMS,
+    is_side_tensor,
+    plain_weights,
+    read_stored,
+)
+from swiftbox.architectures.stored_settings import Shape, StoredForm
+from swiftbox.core.generation.recurrent_rows import uncached_kinds
 from swiftbox.core.weights.load_errors import CONVERSION, READING_ERRORS
-from swiftbox.core.weights.placement import faults_of, weight_files
+from swiftbox.core.weights.placement import plain_faults, stored_form, stored_tensors
 from swiftbox.runs.asked_child import NOT_KEPT
 from swiftbox.runs.optional_packages import BITSANDBYTES, MEDIA, SCIENCE
 
 HIDDEN = BITSANDBYTES | MEDIA | SCIENCE
 """Packages that runs/asked_child.py hides."""
+
+COLUMNS_OF_A_WORD = 32
+"""At most: one bit each."""
 
 
 def main() -> int:
@@ -62,42 +74,68 @@ def _line(error: Exception) -> str:
 
 
 def trial_load(folder: Path, *, score: bool = False) -> dict[str, list[str]]:
-    """Return the names of the weights that do not fit, each kind sorted."""
+    """Return the names of the weights that do not fit, each kind sorted.
+
+    A quantized model is loaded as the class with plain modules, each with one weight in the place
+    of its tensors. Where their form is not known, only the kinds of caches are looked at.
+    """
     choice = require_class(folder, ClassPurpose(score=score))
     settings = {"num_labels": 1} if score else {}
     config = AutoConfig.from_pretrained(
         str(folder), trust_remote_code=False, local_files_only=True, **settings
     )
+    uncached = [] if score else uncached_kinds(config)
+    form, is_quantized = stored_form(folder), hasattr(config, "quantization_config")
+    if is_quantized and form is None:
+        return {"missing": [], "unexpected": [], "reshaped": [], "uncached": uncached}
+    tensors = stored_tensors(folder)
+    stored = read_stored(tensors, form) if form is not None else plain_weights(tensors)
+    if is_quantized:
+        del config.quantization_config  # transformers would need the library that made it
     loader = getattr(transformers, choice.loader)
-    model_class = loader._model_mapping[type(config)]
-    model, report = model_class.from_pretrained(
+    model, report = loader._model_mapping[type(config)].from_pretrained(
         None,
         config=config,
-        state_dict=headers_as_tensors(folder),
+        state_dict={name: _hollow(shape) for name, shape in stored.dense.items()},
         device_map={"": "meta"},
         ignore_mismatched_sizes=True,
         output_loading_info=True,
     )
-    missing, unexpected = faults_of(folder, model, report, score=score)
-    reshaped = sorted(name for name, *_shapes in report["mismatched_keys"])
-    return {"missing": missing, "unexpected": unexpected, "reshaped": reshaped}
-
-
-def headers_as_tensors(folder: Path) -> dict[str, torch.Tensor]:
-    """Return a tensor without values for each tensor of a folder."""
+    missing, unexpected = plain_faults(model, report, score=score)
+    reshaped = [name for name, *shapes in report["mismatched_keys"] if _differ(shapes, form)]
+    if form is not None:
+        unexpected = [name for name in unexpected if not is_side_tensor(name)]
     return {
-        name: torch.empty(tensor["shape"], device="meta")
-        for path in weight_files(folder)
-        for name, tensor in _header(path).items()
+        "missing": sorted([*missing, *stored.lacking]),
+        "unexpected": unexpected,
+        "reshaped": sorted([*reshaped, *stored.misshapen]),
+        "uncached": uncached,
     }
 
 
-def _header(path: Path) -> dict[str, Any]:
-    """Read a header that `check` found sound; safetensors maps the file, which may not fit."""
-    with path.open("rb") as file:
-        content = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-    content.pop("__metadata__", None)
-    return dict(content)
+def _hollow(shape: Shape | None) -> torch.Tensor:
+    """Return a tensor without values; it has no elements where the shape is not known."""
+    return torch.empty((0,) if shape is None else shape, device="meta")
+
+
+def _differ(shapes: Sequence[Shape], form: StoredForm | None) -> bool:
+    """Tell whether a stored shape is another one than that of the class, which follows it.
+
+    Packed words hold several columns, the last of which may be unused; bitsandbytes stores the
+    count of elements only.
+    """
+    stored, expected = map(tuple, shapes)
+    count = math.prod(stored)
+    if form is None:
+        return stored != expected
+    if count == 0:
+        return False
+    if form.method == "bitsandbytes" and len(stored) == 1:
+        return count - math.prod(expected) not in (0, 1)
+    is_packed = form.method in PACKED_FORMS and len(stored) == len(expected)
+    if is_packed and stored[:-1] == expected[:-1]:
+        return not 0 <= stored[-1] - expected[-1] < COLUMNS_OF_A_WORD
+    return True
 
 
 if __name__ == "__main__":
