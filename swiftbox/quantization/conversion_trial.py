@@ -1,6 +1,6 @@
 """Whether llama.cpp's converter takes a model: it writes the vocabulary alone, which takes seconds.
 
-Usage of the child: `MODEL SCRIPT PACKAGES`; it prints the converter's result as a JSON line.
+Usage of the child: `MODEL SCRIPT PACKAGES [trusted]`; it prints the result as a JSON line.
 """
 
 from __future__ import annotations
@@ -24,20 +24,22 @@ FILES = ("config.json", "tokenizer.json", "tokenizer_config.json", "tokenizer.mo
 """Files on which the answer depends."""
 
 
-def conversion_refusal(model: Path) -> ConfigError | None:
-    """Return why a local model cannot be converted.
+def conversion_refusal(model: Path, *, trusted: bool) -> ConfigError | None:
+    """Return why a local model cannot be converted; `trusted`: code in its folder may run.
 
     None if it can, or if the engine that knows is not installed yet.
     """
     state = engine_state(ENGINE)
     if state.status != "installed":
         return None
-    request = llama_cpp.converter_request(model, Path(gguf.FILE))
+    request = llama_cpp.converter_request(model, Path(gguf.FILE), trusted=trusted)
     versions = dict(state.versions)
     digests = [_digest(model / name) for name in FILES]
-    arguments = [str(model), request["script"], request["packages"]]
+    arguments = [str(model), request["script"], request["packages"], *["trusted"] * trusted]
     purpose = text("trying the conversion to GGUF", "试转换为 GGUF")
-    question = ChildQuestion(MODULE, arguments, "conversions", [versions, digests], purpose)
+    question = ChildQuestion(
+        MODULE, arguments, "conversions", [versions, digests, trusted], purpose
+    )
     return llama_cpp.refusal(model, question.answer() or {})
 
 
@@ -50,12 +52,13 @@ def _digest(file: Path) -> str:
 
 def main() -> int:
     """Print whether the converter takes the model of the arguments."""
-    model, script, packages = sys.argv[1:]
+    model, script, packages, *trusted = sys.argv[1:]
     with tempfile.TemporaryDirectory() as folder:
         request = {
             **{"model": model, "script": script, "packages": packages, "type": "f16"},
             **{"output": str(Path(folder) / gguf.FILE), "tensors": [], "bytes": 0},
             "vocabulary_only": True,
+            "trust_remote_code": bool(trusted),
         }
         result = converter.run_converter(request)
     sys.stdout.write("\n" + json.dumps(result) + "\n")

@@ -82,7 +82,7 @@ def _convert_into(job: QuantizationJob, target: Path) -> None:
     job.emit(events.STAGE, name="convert", detail=stored_type(job).upper())
     headers = tensors.read_headers(job.source)
     request = {
-        **converter_request(job.source, target / gguf.FILE),
+        **converter_request(job.source, target / gguf.FILE, trusted=job.config.trust_remote_code),
         "type": stored_type(job),
         "tensors": sorted(headers),
         "bytes": tensors.total_bytes(headers),

@@ -13,14 +13,18 @@ from swiftbox.language import text
 CONVERTER = ("converter", "convert_hf_to_gguf.py")
 
 
-def converter_request(model: Path, output: Path) -> dict[str, Any]:
-    """Return the part of a request to convert that says where everything is."""
+def converter_request(model: Path, output: Path, *, trusted: bool) -> dict[str, Any]:
+    """Return the part of a request to convert that says where everything is.
+
+    `trusted`: whether code in the model's folder may run.
+    """
     package = package_folder()
     return {
         "script": str(package.joinpath(*CONVERTER)),
         "packages": str(package.parent),
         "model": str(model),
         "output": str(output),
+        "trust_remote_code": trusted,
     }
 
 

@@ -119,7 +119,7 @@ class Deployment:
             parity.ParityTarget(
                 self.name,
                 folders,
-                config.dtype,
+                "float16" if is_llama_cpp else config.dtype,
                 config.trust_remote_code,
                 self.common_variables() if common else config.chat_template_kwargs,
             ),

@@ -47,6 +47,7 @@ from swiftbox.serving.llama_cpp import require_plain_texts
 from swiftbox.tasks.checks import OnRemark, inspect_model, require_loadable
 from swiftbox.tasks.deployment_engine import (
     choose_engine,
+    choose_served_dtype,
     require_builtin,
     require_devices,
     require_gguf,
@@ -62,7 +63,7 @@ def resolve(config: DeployConfig, machine: Machine) -> Resolved:
     """Settle engine and dtype; raise ConfigError for a public address without an API key."""
     _require_key_named(config)
     engine = choose_engine(config, machine)
-    dtype = choices.choose_dtype(machine, config.dtype)
+    dtype = choose_served_dtype(config, engine.value, machine)
     require_devices(config, engine.value, machine)
     require_builtin(config, engine.value)
     reasons = (

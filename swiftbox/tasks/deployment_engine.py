@@ -61,6 +61,21 @@ def _llama_cpp_choice(config: DeployConfig, machine: Machine) -> choices.Choice:
     return choices.Choice("llama_cpp", f"{why} ({version})" if version else why)
 
 
+def choose_served_dtype(config: DeployConfig, engine: str, machine: Machine) -> choices.Choice:
+    """Choose the number type; a GGUF file has its own, and ConfigError is raised for another."""
+    if engine != "llama_cpp":
+        return choices.choose_dtype(machine, config.dtype)
+    if config.dtype != "auto":
+        raise ConfigError(
+            text(
+                f"dtype: {config.dtype}: a GGUF file is computed in the types that it has",
+                f"dtype：{config.dtype}：GGUF 文件按其自身的类型计算",
+            ),
+            hint=text("set dtype: auto", "请设 dtype: auto"),
+        )
+    return choices.Choice("auto", text("the types in the file", "按文件中的类型"))
+
+
 def require_devices(config: DeployConfig, engine: str, machine: Machine) -> None:
     """Raise UserError if the engine does not use as many devices, or the machine has fewer."""
     size = config.tensor_parallel_size

@@ -118,6 +118,7 @@ def _require_one_source(config: EvaluateConfig) -> None:
 
 def server_config(config: EvaluateConfig, served: ServedWeights) -> DeployConfig:
     """Return the deployment of a model with its adapters."""
+    engine = _engine_of(config, served)
     return DeployConfig(
         model=served.model or None,
         adapters=served.adapters or None,
@@ -126,8 +127,8 @@ def server_config(config: EvaluateConfig, served: ServedWeights) -> DeployConfig
         revision=served.revision,
         trust_remote_code=config.trust_remote_code,
         chat_template_kwargs=config.chat_template_kwargs,
-        dtype=config.dtype,
-        engine=_engine_of(config, served),
+        dtype="auto" if engine == "llama_cpp" else config.dtype,
+        engine=engine,
         parity="warn",  # a difference from the trained model is reported, and does not stop it
         port=0,
         max_concurrency=config.batch_size,

@@ -134,7 +134,7 @@ def _require_convertible(model: Path, config: QuantizeConfig) -> None:
         return
     from swiftbox.quantization.conversion_trial import conversion_refusal
 
-    if error := conversion_refusal(model):
+    if error := conversion_refusal(model, trusted=config.trust_remote_code):
         raise error
 
 

@@ -23,6 +23,7 @@ from swiftbox import engines
 from swiftbox.config.quantize import QuantizeConfig
 from swiftbox.engines.state import MARKER, engine_state
 from swiftbox.engines.tool_runner import ToolRun
+from swiftbox.engines.tools import gguf as converter
 from swiftbox.errors import ConfigError, ResultError, RunError
 from swiftbox.files import read_json, write_json
 from swiftbox.quantization import conversion_trial, gguf_steps
@@ -199,7 +200,7 @@ def test_a_check_tries_the_conversion_where_the_engine_is_installed(
     assert engine.is_dir()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ChildQuestion, "_ask", lambda question: _asked_here(question, patch))
-        error = conversion_refusal(model)
+        error = conversion_refusal(model, trusted=False)
     assert ("splits texts" in error.message) if error and refused else error is None
 
 
@@ -218,4 +219,15 @@ def test_a_check_tries_nothing_without_the_engine(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SWIFTBOX_HOME", str(tmp_path / "home"))
-    assert conversion_refusal(tiny) is None
+    assert conversion_refusal(tiny, trusted=False) is None
+
+
+@pytest.mark.parametrize("trusted", [False, True])
+def test_code_of_the_model_runs_only_if_it_is_allowed(
+    trusted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options: list[Any] = []
+    monkeypatch.setattr(AutoTokenizer, "from_pretrained", lambda *_, **keys: options.append(keys))
+    converter.limit_code(trusted=trusted)
+    AutoTokenizer.from_pretrained("m", trust_remote_code=True)
+    assert options == [{"trust_remote_code": trusted}]

@@ -81,6 +81,7 @@ def test_a_file_that_is_cut_off_is_refused_before_it_is_served(folder: Path) -> 
         ({"adapter": "o/a"}, "without adapters"),
         ({"adapter_loading": True}, "loads no adapters"),
         ({"tensor_parallel_size": 2}, "divides a model by layers"),
+        ({"dtype": "float32"}, "computed in the types that it has"),
     ],
 )
 def test_settings_that_llama_cpp_does_not_have_are_refused(

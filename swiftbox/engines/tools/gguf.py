@@ -37,6 +37,7 @@ def run_converter(request: dict[str, Any]) -> dict[str, Any]:
     sys.path.append(request["packages"])
     sys.path.insert(0, str(Path(request["script"]).parent))
     os.environ["TQDM_DISABLE"] = "1"
+    limit_code(trusted=request["trust_remote_code"])
     script, output = request["script"], Path(request["output"])
     options = ["--vocab-only"] if request.get("vocabulary_only") else []
     sys.argv = [script, request["model"], "--outtype", request["type"], *options]
@@ -50,12 +51,31 @@ def run_converter(request: dict[str, Any]) -> dict[str, Any]:
     except NotImplementedError as error:
         reason = "tokenizer" if UNKNOWN_TOKENIZER in str(error) else "model"
         return {"refused": reason, "why": str(error)}
+    except ValueError as error:
+        if "trust_remote_code" not in str(error):
+            raise
+        return {"refused": "model", "why": str(error)}
     except SystemExit as exit_request:
         if exit_request.code:
             return {"refused": "model", "why": "\n".join(errors.lines)}
     finally:
         ended.set()
     return {"names": mapped_names(output, request["tensors"])}
+
+
+def limit_code(*, trusted: bool) -> None:
+    """Load tokenizers with code from the model's folder only if that is allowed.
+
+    The converter allows it for some families without asking.
+    """
+    from transformers import AutoTokenizer
+
+    load = AutoTokenizer.from_pretrained
+
+    def load_tokenizer(*names: Any, **options: Any) -> Any:
+        return load(*names, **{**options, "trust_remote_code": trusted})
+
+    AutoTokenizer.from_pretrained = load_tokenizer
 
 
 class ErrorLines(logging.Handler):
