@@ -168,7 +168,8 @@ LLAMA_CPP = Engine(
         "SKBUILD_BUILD_TARGETS": "llama-server",
     },
     system=(COMPILER, CXX_COMPILER),
-    size_bytes={EVERYWHERE: 400_000_000},
+    size_bytes={EVERYWHERE: 280_000_000},
+    measured=("cpu",),
     minutes=15,
     selftest="""
 import subprocess
