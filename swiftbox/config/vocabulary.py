@@ -11,6 +11,10 @@ from swiftbox.language import text
 TUNERS = ("lora", "qlora", "full")
 """Tuners that train the rows of new tokens."""
 
+ROWS = 64
+"""Embeddings are resized to a multiple of this: matrix kernels and servers are fastest then, and
+it costs 63 rows at most. Many models have spare rows, so that nothing is resized."""
+
 FILE_ENDING = ".txt"
 
 LONGEST = 256

@@ -65,6 +65,8 @@ def _config_problems(config: Mapping[str, Any]) -> Iterator[str]:
     for key in ("target_modules", "modules_to_save", "target_parameters", "exclude_modules"):
         if not _are_names(config.get(key), text_too=key in ("target_modules", "exclude_modules")):
             yield _unusable(key, config[key])
+    if not _are_rows(config.get("trainable_token_indices")):
+        yield _unusable("trainable_token_indices", config["trainable_token_indices"])
     if config.get("peft_type") in ("LORA", "ADALORA"):
         yield from _lora_problems(config)
 
@@ -91,6 +93,15 @@ def _are_names(value: object, *, text_too: bool) -> bool:
     if value is None or (text_too and isinstance(value, str) and 0 < len(value) <= NAME_LENGTH):
         return True
     return isinstance(value, list) and all(isinstance(name, str) and name for name in value)
+
+
+def _are_rows(value: object) -> bool:
+    """Tell whether a value names rows of the embeddings: a list, or lists by module."""
+    lists = value.values() if isinstance(value, dict) else [[] if value is None else value]
+    return all(
+        isinstance(rows, list) and all(type(row) is int and row >= 0 for row in rows)
+        for rows in lists
+    )
 
 
 def _lora_problems(config: Mapping[str, Any]) -> Iterator[str]:

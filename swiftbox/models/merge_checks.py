@@ -18,6 +18,7 @@ from swiftbox.language import text
 from swiftbox.models import weights
 from swiftbox.models.adapters import Adapter
 from swiftbox.models.text_models import SCORES
+from swiftbox.models.vocabulary_rows import require_rows
 
 FLOATS = {"F32": "float32", "BF16": "bfloat16", "F16": "float16", "F64": "float32"}
 """Number types of plain weights; a model with other types is quantized."""
@@ -76,7 +77,9 @@ def require_adapters_fit(folder: Path, adapters: Sequence[Adapter], name: str) -
     """
     files = weights.read_weights(folder)
     if files.is_complete and not _stored_quantization(folder, files):
-        require_matching_layers(_base_weights(folder, files), adapters, name)
+        base_weights = _base_weights(folder, files)
+        require_matching_layers(base_weights, adapters, name)
+        require_rows(base_weights.shapes, adapters)
 
 
 def _quantized(folder: Path, format: str) -> ConfigError:

@@ -24,6 +24,7 @@ from swiftbox.models.adapters import Adapter, base_of, read_adapter
 from swiftbox.models.inspection import require_usable_model
 from swiftbox.models.location import locate, locate_adapter, require_all
 from swiftbox.models.merge_checks import (
+    BaseWeights,
     quantization_of,
     read_base_weights,
     require_matching_layers,
@@ -31,6 +32,7 @@ from swiftbox.models.merge_checks import (
 )
 from swiftbox.models.merge_resources import FREE_SHARE, merge_needs, require_resources
 from swiftbox.models.text_models import SCORES
+from swiftbox.models.vocabulary_rows import require_rows_of_tokens
 from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.events import Emit
@@ -105,9 +107,15 @@ def require_mergeable(config: MergeConfig, folder: Path) -> None:
     if not config.model or not (base_folder / "config.json").is_file():
         return
     base_weights = read_base_weights(base_folder)
-    require_matching_layers(base_weights, adapters, config.model)
+    _require_match(base_weights, adapters, config.model)
     needs = merge_needs(base_weights, adapters, quantized=quantized)
     require_resources(base_weights, folder, config.dtype, needs)
+
+
+def _require_match(base_weights: BaseWeights, adapters: Sequence[Adapter], name: str) -> None:
+    """Raise ConfigError if layers or tokens of the adapters have no place in the base."""
+    require_matching_layers(base_weights, adapters, name)
+    require_rows_of_tokens(base_weights.folder, base_weights.shapes, adapters)
 
 
 def _head(adapters: Iterable[Adapter | None]) -> str:
@@ -144,7 +152,7 @@ def run(config: MergeConfig, folder: Path, emit: Emit) -> Path | None:
     config = with_absolute_paths(config.model_copy(update={"adapter": folders}))
     fetched = _fetch_base(config, adapters, emit)
     base_weights = read_base_weights(fetched.folder)
-    require_matching_layers(base_weights, adapters, config.model or "")
+    _require_match(base_weights, adapters, config.model or "")
     quantization = quantization_of(config, adapters)
     needs = merge_needs(base_weights, adapters, quantized=quantization is not None)
     require_resources(base_weights, folder, config.dtype, needs)

@@ -69,10 +69,10 @@ def attach_adapter(model: Any, folder: Path, shapes: Shapes) -> Any:
     model, or the reverse.
     """
     config = read_json(folder / "adapter_config.json")
-    make_room(model, folder)
     vocabulary = _trained_vocabulary(model, shapes)
     if vocabulary is not None and vocabulary != model.get_input_embeddings().weight.shape[0]:
         model.resize_token_embeddings(vocabulary, mean_resizing=False)  # the adapter has the rows
+    make_room(model, folder)
     if _changes_embeddings(model, config, shapes) and not config.get("ensure_weight_tying"):
         untie_embeddings(model)
     with (
@@ -109,7 +109,9 @@ def _no_such_rows(folder: Path, size: int) -> RunError:
             f"{folder} 训练的词嵌入行与基座的 {size:,} 行不相接",
         ),
         hint=text(
-            "set model to the base that the adapter was trained on", "请将 model 设为其训练基座"
+            "set model to the base that the adapter was trained on; if its embeddings were resized "
+            "before the training, to the resized model",
+            "请将 model 设为其训练基座；若训练前扩展过词嵌入，请给出扩展后的模型",
         ),
     )
 
@@ -166,6 +168,7 @@ def _trained_vocabulary(model: Any, shapes: Shapes) -> int | None:
         for suffix, axis in (
             (".weight", 0),
             (".base_layer.weight", 0),
+            (".token_adapter.base_layer.weight", 0),
             (".lora_embedding_A", 1),
             (".lora_B.weight", 0),
         ):
@@ -200,6 +203,27 @@ def untie_embeddings(model: Any) -> bool:
     return True
 
 
+def _rows_of_tied_heads(network: Any, folder: Path, names: Sequence[str]) -> set[str]:
+    """Return the rows that peft saves once more for a head that shares the embeddings.
+
+    Those with other values than the rows of the embeddings are left out.
+    """
+    rows = [name for name in names if ".token_adapter." in name]
+    if not rows:
+        return set()
+    modules = {id(module): name for name, module in network.named_modules()}
+    embeddings = modules[id(network.get_input_embeddings())]
+    same = set()
+    with safe_open(folder / "adapter_model.safetensors", framework="pt") as file:
+        for name in rows:
+            source = f"{embeddings}.token_adapter.{name.partition('.token_adapter.')[2]}"
+            if source in file.keys() and torch.equal(  # noqa: SIM118 - no mapping
+                file.get_tensor(name), file.get_tensor(source)
+            ):
+                same.add(name)
+    return same
+
+
 def require_all_loaded(
     network: Any,
     folder: Path,
@@ -220,6 +244,7 @@ def require_all_loaded(
     # below modules_to_save.
     marker = ".modules_to_save."
     duplicates = {name for name in unused if name.replace(marker, ".") in shapes and marker in name}
+    duplicates |= _rows_of_tied_heads(network, folder, unused)
     lost = [name for name in unused if ".base_layer." not in name and name not in duplicates]
     if any("missing adapter keys" in message for message in messages):
         lost = lost or sorted(state - set(shapes))

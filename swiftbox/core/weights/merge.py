@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,13 +88,11 @@ def merge(job: MergeJob, folder: Path, emit: Emit) -> tuple[Path, dict[str, Any]
     prompts = check_prompts(tokenizer)
     report: dict[str, Any] = {}
     dequantized = job.config.merge_base == "dequantized"
-    other_outputs: ModelOutputs | None = None
-    if job.quantization is not None:
-        emit(events.STAGE, name="merge", detail=_base_name(job, not dequantized))
-        other_outputs = _merge_adapters(job, not dequantized, prompts, None).outputs
-        gc.collect()
+    other_outputs = _outputs_on_other_base(job, prompts, emit)
+    gc.collect()
     emit(events.STAGE, name="merge", detail=_base_name(job, dequantized))
     merged = _merge_adapters(job, dequantized, prompts, emit)
+    _require_rows(merged.model, _tokens_of_adapters(job, tokenizer))
     report["steps"] = list(merged.steps)
     if other_outputs is not None:
         difference = compare_outputs(merged.outputs, other_outputs)
@@ -118,6 +116,17 @@ def merge(job: MergeJob, folder: Path, emit: Emit) -> tuple[Path, dict[str, Any]
     report["files"] = sorted(file.name for file in final.glob("*.safetensors"))
     emit(events.MERGED, **report)
     return final, report
+
+
+def _outputs_on_other_base(
+    job: MergeJob, prompts: Sequence[torch.Tensor], emit: Emit
+) -> ModelOutputs | None:
+    """Return the outputs of a merge into the base that is not chosen; None if there is one base."""
+    if job.quantization is None:
+        return None
+    dequantized = job.config.merge_base != "dequantized"
+    emit(events.STAGE, name="merge", detail=_base_name(job, dequantized))
+    return _merge_adapters(job, dequantized, prompts, None).outputs
 
 
 def _load_tokenizer(job: MergeJob) -> Any:
@@ -159,7 +168,7 @@ def _merge_adapters(
     after: ModelOutputs | None = None
     for adapter, tensors in zip(job.adapters, shapes, strict=True):
         network = attach_adapter(model, adapter, tensors)
-        _require_embeddings(network, prompts)
+        _require_rows(network, (int(ids.max()) for ids in prompts))
         before = job.memory.outputs(network, prompts) if emit else None
         model = _merge_and_unload(network, adapter, keep)
         if emit is None or before is None:
@@ -191,9 +200,18 @@ def _difference(
     return compare_outputs(*outputs, reach=compare_outputs(outputs[1], noisy).maximum)
 
 
-def _require_embeddings(network: Any, prompts: Sequence[torch.Tensor]) -> None:
+def _tokens_of_adapters(job: MergeJob, tokenizer: Any) -> set[int]:
+    """Return the tokens that the base's own tokenizer, which may exceed its rows, does not have."""
+    tokens = set(tokenizer.get_vocab().values())
+    if job.tokenizer == job.base_folder:
+        return set()
+    return tokens - set(_tokenizer_of(job, job.base_folder).get_vocab().values())
+
+
+def _require_rows(network: Any, tokens: Iterable[int]) -> None:
+    """Raise RunError if the embeddings have no row for a token."""
     rows = network.get_input_embeddings().weight.shape[0]
-    largest = max(int(ids.max()) for ids in prompts)
+    largest = max(tokens, default=-1)
     if largest >= rows:
         raise RunError(
             text(

@@ -41,7 +41,6 @@ class BaseFiles:
         return load_pretrained(
             self.folder,
             labels=self.labels,
-            attn_implementation="sdpa",
             trust_remote_code=self.trust_remote_code,
             **arguments,
         )

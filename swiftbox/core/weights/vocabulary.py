@@ -16,12 +16,9 @@ import torch
 
 from swiftbox.config.groups import as_list
 from swiftbox.config.train import TrainConfig
+from swiftbox.config.vocabulary import ROWS
 from swiftbox.formatting import counted
 from swiftbox.language import text
-
-ROWS = 64
-"""Embeddings are resized to a multiple of this: matrix kernels and servers are fastest then, and
-it costs 63 rows at most. Many models have spare rows, so that nothing is resized."""
 
 LISTED = 5
 """Tokens that a message names."""

@@ -61,6 +61,41 @@ def test_a_mixture_of_experts_is_merged(experts: bool, tiny: Path, tmp_path: Pat
     assert "model.layers.0.mlp.experts.0.up_proj.weight" in merged.dtypes()  # as the base has them
 
 
+EXPERTS = {"target_parameters": ["mlp.experts.gate_up_proj", "mlp.experts.down_proj"]}
+
+FUSED: dict[str, dict[str, Any]] = {
+    "bias, transposed, bfloat16": {"class": "GptOss", "dtype": torch.bfloat16},
+    "rslora": {"class": "Mixtral", "use_rslora": True},
+    "experts alone, of two ranks": {
+        "class": "Qwen3Moe",
+        "target_modules": [],
+        "rank_pattern": {"experts.down_proj": 2},
+    },
+}
+
+
+@pytest.mark.parametrize("kind", FUSED)
+def test_a_lora_on_fused_experts_is_merged(kind: str, tiny: Path, tmp_path: Path) -> None:
+    import transformers
+
+    settings = {"target_modules": ["q_proj"], **EXPERTS, **FUSED[kind]}
+    name, dtype = settings.pop("class"), settings.pop("dtype", torch.float32)
+    moe = shutil.copytree(tiny, tmp_path / "base")
+    sizes = {**SIZES, "num_experts_per_tok": 2, "intermediate_size": 32, "head_dim": 16}
+    sizes |= {"num_experts": 4} if name == "Qwen3Moe" else {"num_local_experts": 4}
+    sizes |= {"moe_intermediate_size": 32} if name == "Qwen3Moe" else {}
+    torch.manual_seed(3)
+    config = getattr(transformers, f"{name}Config")(**sizes)
+    getattr(transformers, f"{name}ForCausalLM")(config).to(dtype).save_pretrained(moe)
+    adapter = make_adapter(moe, tmp_path / "a", **settings)
+    merged = MergeRun(tmp_path / "out", adapter=adapter, dtype="float32")
+    ids = token_ids(moe)
+    expected = adapter_logits(moe, adapter, ids)
+    assert close(logits(merged.model(), ids), expected)
+    plain = AutoModelForCausalLM.from_pretrained(moe, dtype=torch.float32)
+    assert (logits(plain, ids) - expected).abs().max() > 0.01  # the adapter does change something
+
+
 @pytest.mark.parametrize(
     "settings",
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from transformers import (
     AutoTokenizer,
 )
 
-from swiftbox.errors import RunError
+from swiftbox.errors import ConfigError, RunError
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -107,15 +108,39 @@ def test_a_larger_vocabulary_is_merged_with_its_tokenizer(
     assert merged.model().config.vocab_size == len(tokenizer) + 8
 
 
-def test_new_tokens_without_their_embeddings_are_refused(tiny: Path, tmp_path: Path) -> None:
-    adapter = make_adapter(tiny, tmp_path / "a")
+def with_more_tokens(tiny: Path, folder: Path) -> Path:
     tokenizer = AutoTokenizer.from_pretrained(tiny)
-    tokenizer.add_tokens([f"<new_{number}>" for number in range(400)])
-    tokenizer.chat_template = "<new_399>" + tokenizer.chat_template
-    tokenizer.save_pretrained(adapter)
-    with pytest.raises(RunError, match="the embeddings have 600 rows"):
+    tokenizer.add_tokens([f"<new_{number}>" for number in range(4)])
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def test_new_tokens_without_their_rows_are_refused_before_a_run_and_in_it(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adapter = with_more_tokens(tiny, make_adapter(tiny, tmp_path / "a"))
+    with pytest.raises(ConfigError, match=r"'<new_0>'.*the embeddings have 600 rows") as refused:
+        MergeRun(tmp_path / "out", adapter=adapter)
+    assert "no tokenizer_config.json" in refused.value.hint
+    monkeypatch.setattr("swiftbox.tasks.merge.require_rows_of_tokens", lambda *_: None)
+    with pytest.raises(RunError, match="token 603, the embeddings have 600 rows"):
         MergeRun(tmp_path / "out", adapter=adapter)
     assert not (tmp_path / "out" / "model").exists()
+
+
+def test_without_its_tokenizer_such_an_adapter_is_merged(tiny: Path, tmp_path: Path) -> None:
+    adapter = with_more_tokens(tiny, make_adapter(tiny, tmp_path / "a"))
+    (adapter / "tokenizer_config.json").unlink()  # as the hint says
+    merged = MergeRun(tmp_path / "out", adapter=adapter)
+    assert len(AutoTokenizer.from_pretrained(merged.folder)) == 600
+
+
+def test_a_base_whose_tokenizer_exceeds_its_rows_is_merged(tiny: Path, tmp_path: Path) -> None:
+    source = with_more_tokens(tiny, shutil.copytree(tiny, tmp_path / "base"))
+    adapter = with_more_tokens(source, make_adapter(source, tmp_path / "a"))
+    merged = MergeRun(tmp_path / "out", adapter=adapter)
+    ids = token_ids(tiny)
+    assert close(logits(merged.model(), ids), adapter_logits(source, adapter, ids))
 
 
 def test_a_model_with_a_score_head_is_merged_with_its_head(tiny: Path, tmp_path: Path) -> None:
