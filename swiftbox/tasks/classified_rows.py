@@ -18,6 +18,7 @@ from swiftbox.data.findings import CheckedRows
 from swiftbox.data.fitting import nothing_within, require_training_rows, rows_too_long
 from swiftbox.language import text
 from swiftbox.models.requirements import WARNING, Remark
+from swiftbox.tasks.usable_rows import UsableRows
 from swiftbox.templates.account import Account
 from swiftbox.templates.classified import ClassifiedRenderer, ClassifiedText
 from swiftbox.templates.folder import template_of_folder
@@ -116,6 +117,21 @@ class UsableClassifiedRows:
         if tokenizer is not None:
             tokenizer.no_truncation()
         return tokenizer
+
+
+RowUsage = UsableRows | UsableClassifiedRows
+"""Renders the rows of a training and counts those that it will use."""
+
+
+def check_labels(
+    config: ClassificationFields,
+    learned: CheckedRows,
+    held_out: CheckedRows | None,
+    on_remark: Callable[[Remark], None],
+) -> None:
+    """Raise DataError if the labels do not make a classifier; remark on those without a row."""
+    classes = classes_of_rows(config, [learned, *([] if held_out is None else [held_out])])
+    remark_unlearned_labels(classes, label_counts(learned), on_remark)
 
 
 def classes_of_rows(config: ClassificationFields, checked: Sequence[CheckedRows]) -> ClassTable:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from swiftbox.config.classification import ClassificationFields
 from swiftbox.config.groups import DatasetSource, as_list
@@ -28,7 +28,6 @@ from swiftbox.language import text
 from swiftbox.methods import METHODS
 from swiftbox.models.adapters import read_trained
 from swiftbox.models.inspection import Inspection
-from swiftbox.models.known_columns import dataset_remarks, require_readable
 from swiftbox.models.location import find_folder, locate_recorded, looks_like_path
 from swiftbox.models.requirements import ERROR
 from swiftbox.models.templates import require_bounded_templates
@@ -40,12 +39,6 @@ from swiftbox.tasks.checks import (
     inspect_model,
     report,
     require_loadable,
-)
-from swiftbox.tasks.classified_rows import (
-    UsableClassifiedRows,
-    classes_of_rows,
-    label_counts,
-    remark_unlearned_labels,
 )
 from swiftbox.tasks.row_remarks import (
     remark_learned_rows,
@@ -67,10 +60,10 @@ from swiftbox.tasks.unused_settings import remark_unused_settings
 from swiftbox.tasks.usable_rows import UsableRows
 from swiftbox.templates.files import template_file
 
-Result = TypeVar("Result")
+if TYPE_CHECKING:  # only a classifier loads its rules
+    from swiftbox.tasks.classified_rows import RowUsage
 
-RowUsage = UsableRows | UsableClassifiedRows
-"""Renders the rows of a training and counts those that it will use."""
+Result = TypeVar("Result")
 
 
 def check(training: TrainConfig, on_remark: OnRemark) -> CheckedRows | None:
@@ -238,6 +231,8 @@ def _checked_template(
     _check_template(config, inspection)
     is_here = inspection is not None and not inspection.errors
     if isinstance(config, ClassificationFields):
+        from swiftbox.tasks.classified_rows import UsableClassifiedRows
+
         folder = inspection.folder if inspection is not None and is_here else None
         if folder is not None:
             require_bounded_templates(folder, used=config.use_chat_template is not False)
@@ -307,15 +302,19 @@ def _sources(named: Any, config: TrainConfig) -> tuple[RowSource, ...]:
 
 def _remark_on_datasets(config: TrainConfig, on_remark: OnRemark) -> None:
     """Remark on what the catalogue knows of the datasets that are ids."""
-    stage = str(config.model_dump()["stage"])
     for key, source in _hub_sources(config):
-        for remark in dataset_remarks(source, key, stage):
+        from swiftbox.models.known_columns import dataset_remarks
+
+        for remark in dataset_remarks(source, key, str(config.model_dump()["stage"])):
             on_remark(remark)
 
 
 def _require_readable_datasets(config: TrainConfig) -> None:
     """Raise ConfigError for datasets of the catalogue that the stage cannot learn as they are."""
-    require_readable(_hub_sources(config), str(config.model_dump()["stage"]))
+    if sources := list(_hub_sources(config)):
+        from swiftbox.models.known_columns import require_readable
+
+        require_readable(sources, str(config.model_dump()["stage"]))
 
 
 def _hub_sources(config: TrainConfig) -> Iterator[tuple[str, RowSource]]:
@@ -345,7 +344,7 @@ def _check_validation(config: TrainConfig, training: RowUsage | None) -> Checked
     if isinstance(training, UsableRows):
         renderer = UsableRows(renderer_of(config, training.folder), config, training.folder)
     elif training is not None:
-        renderer = UsableClassifiedRows.of(config, training.folder)
+        renderer = training.of(config, training.folder)
     with errors_under(KEY):
         return _checked_rows(local, config, renderer, is_complete=len(local) == len(sources))
 
@@ -363,10 +362,10 @@ def _check_labels(
 ) -> None:
     """Raise DataError if the labels of all rows do not make a classifier."""
     learned, held_out = rows
-    if not isinstance(config, ClassificationFields) or learned is None or not _is_complete(config):
-        return
-    classes = classes_of_rows(config, [learned, *([] if held_out is None else [held_out])])
-    remark_unlearned_labels(classes, label_counts(learned), on_remark)
+    if isinstance(config, ClassificationFields) and learned is not None and _is_complete(config):
+        from swiftbox.tasks.classified_rows import check_labels
+
+        check_labels(config, learned, held_out, on_remark)
 
 
 def _check_rows(

@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
 
-from swiftbox.templates.call_formats.call_format import Call
-from swiftbox.templates.call_formats.table import format_of
 from swiftbox.templates.prefixes import shared_units
 from swiftbox.templates.reasoning import INLINE_MARKS, ThinkMarks
 from swiftbox.templates.template import ConversationTemplate, Message, TemplateRefusal
@@ -223,6 +221,9 @@ class _Probe:
         """Return the format that reads back a rendered call."""
         if not form.arguments:
             return ""
+        from swiftbox.templates.call_formats.call_format import Call
+        from swiftbox.templates.call_formats.table import format_of
+
         called = self.text(user, self.call(form), tools=[TOOL]).partition(USER)[2]
         return format_of(called, Call(CALL_NAME, {"city": ARGUMENT}))
 
