@@ -32,6 +32,9 @@ from swiftbox.security.paths import SHA1_LENGTH, SHA256_LENGTH
 
 PARTIAL_CONTENT, RANGE_NOT_SATISFIABLE = 206, 416
 
+LONGEST_COUNT = 18
+"""Digits of a number of bytes: Python refuses to read thousands of them."""
+
 Open = Callable[[dict[str, str]], AbstractContextManager[Any]]
 """Requests a file with further headers; yields the answer, and raises for all but 2xx and 416."""
 
@@ -220,18 +223,21 @@ def _digest(tag: str | None) -> str | None:
 
 def _length(answer: Any) -> int | None:
     """Return the length of an answer that is not compressed on the way."""
-    length = answer.headers.get("Content-Length", "")
     is_plain = answer.headers.get("Content-Encoding", "identity") == "identity"
-    return int(length) if is_plain and length.isdecimal() else None
+    return _count(answer.headers.get("Content-Length", "")) if is_plain else None
 
 
 def _begin(answer: Any) -> int | None:
     """Return the position in the file of an answer's first byte, if it tells one."""
-    begin = re.match(r"bytes (\d+)-", answer.headers.get("Content-Range", ""))
+    begin = re.match(rf"bytes (\d{{1,{LONGEST_COUNT}}})-", answer.headers.get("Content-Range", ""))
     return int(begin[1]) if begin else None
 
 
 def _size_of_range(answer: Any) -> int | None:
     """Return the size of the complete file according to Content-Range."""
-    size = answer.headers.get("Content-Range", "").rpartition("/")[2]
-    return int(size) if size.isdecimal() else None
+    return _count(answer.headers.get("Content-Range", "").rpartition("/")[2])
+
+
+def _count(value: str) -> int | None:
+    """Return a number of bytes; None if it is not one."""
+    return int(value) if value.isdecimal() and len(value) <= LONGEST_COUNT else None
