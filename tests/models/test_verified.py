@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from swiftbox.models import verified
-from swiftbox.models.verified import MARKER, Origin, is_complete, read_marker, verify
+from swiftbox.models.verified import MARKER, ListedFile, Origin, is_complete, read_marker, verify
 
 ORIGIN = Origin("modelscope", "o/n", "model", "master", "abc")
 
@@ -65,3 +65,14 @@ def test_a_new_commit_resets_the_marker(tmp_path: Path) -> None:
     marker = read_marker(tmp_path)
     marker.begin(verified.Origin("modelscope", "o/n", "model", "master", "def"))
     assert not is_complete(read_marker(tmp_path), "")
+
+
+def test_a_file_without_a_hash_is_the_same_only_at_its_commit(tmp_path: Path) -> None:
+    marked(tmp_path)
+    marker = read_marker(tmp_path)
+    assert marker.has(ListedFile("a", 10), commit="abc")
+    assert not marker.has(ListedFile("a", 10), commit="def")
+    assert not marker.has(ListedFile("a", 11), commit="abc")
+    marker.add("a", hashlib.sha256(b"a" * 10).hexdigest(), "hash", "0" * 40)
+    assert marker.has(ListedFile("a", 10, blob="0" * 40), commit="def")
+    assert not marker.has(ListedFile("a", 10, blob="1" * 40), commit="abc")

@@ -125,6 +125,13 @@ def test_ids_hold_the_name_where_a_template_writes_only_them() -> None:
     assert places == sorted(places)
 
 
+def test_results_without_ids_name_the_calls_in_their_order() -> None:
+    turns = [replace(turn, extra=()) for turn in PARALLEL]
+    (rendering,) = render_example(calls_by_id("{{ c.id }}"), RenderOptions(), turns).renderings
+    places = [rendering.text.index(part) for part in (":0)Sun", ":1)Rain")]
+    assert places == sorted(places)
+
+
 NINE = "{% if c.id | length != 9 %}{{ raise_exception('ids have length 9') }}{% endif %}"
 
 

@@ -18,7 +18,7 @@ from swiftbox.config.deploy import DeployConfig
 from swiftbox.serving.client import Endpoint
 from swiftbox.serving.deployment import Deployment
 from swiftbox.templates.abilities import Abilities
-from swiftbox.templates.closing import closing_tokens, end_ids
+from swiftbox.templates.closing import GENERATION_FILE, closing_tokens, end_ids, write_end_ids
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -135,3 +135,23 @@ def test_tokens_that_stand_within_answers_do_not_close_them() -> None:
     assert closing_tokens(between_parts, tokens) == ()
     openers = Abilities(is_closed=False, user_opener="<end>", tool_opener="<think>")
     assert closing_tokens(openers, tokens) == ("<end>", "<think>")
+
+
+def test_a_token_that_only_ends_a_conversation_does_not_close_answers() -> None:
+    abilities = Abilities(closing="<next>", trailer="<end>")
+    assert closing_tokens(abilities, ["<next>", "<end>"]) == ()
+
+
+def test_ends_are_added_to_a_copy_of_the_settings_of_the_base(tmp_path: Path) -> None:
+    model, target = tmp_path / "model", tmp_path / "target"
+    model.mkdir()
+    target.mkdir()
+    content = json.dumps({"temperature": 0.5, "eos_token_id": 1})
+    (model / GENERATION_FILE).write_text(content, "utf-8")
+    write_end_ids(target, [1], model)
+    assert not (target / GENERATION_FILE).exists()
+    for number in (7, 8):
+        write_end_ids(target, [number], model)
+    written = json.loads((target / GENERATION_FILE).read_text("utf-8"))
+    assert written == {"temperature": 0.5, "eos_token_id": [1, 7, 8]}
+    assert (model / GENERATION_FILE).read_text("utf-8") == content
