@@ -10,6 +10,15 @@ TALK: list[Any] = [
 ]
 TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
 
+
+def json_schema(schema: Any) -> dict[str, Any]:
+    return {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
+
+
+def named_tool(tool: str) -> dict[str, Any]:
+    return {"type": "function", "function": {"name": tool}}
+
+
 WORKS: list[tuple[str, dict[str, Any]]] = [
     ("chat", {"temperature": 0.0}),
     ("chat", {"temperature": 2.0, "seed": 1}),
@@ -26,6 +35,10 @@ WORKS: list[tuple[str, dict[str, Any]]] = [
     ("chat", {"user": "me", "metadata": {"a": "b"}, "parallel_tool_calls": True}),
     ("chat", {"store": False, "service_tier": "auto", "modalities": ["text"]}),
     ("chat", {"response_format": {"type": "text"}}),
+    ("chat", {"response_format": {"type": "json_object"}}),
+    ("chat", {"response_format": json_schema({"enum": ["a", "b"]})}),
+    ("chat", {"tools": [TOOL], "tool_choice": "required"}),
+    ("chat", {"tools": [TOOL], "tool_choice": named_tool("look")}),
     ("chat", {"tools": [TOOL], "tool_choice": "auto"}),
     ("chat", {"tools": [TOOL], "tool_choice": "none"}),
     ("chat", {"messages": [{"role": "user", "content": [{"type": "text", "text": "hi"}]}]}),
@@ -58,8 +71,17 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("chat", {"presence_penalty": 3}, "presence_penalty"),
     ("chat", {"logit_bias": {"5": 101}}, "logit_bias"),
     ("chat", {"logit_bias": {"99999": 1}}, "logit_bias: unknown token id"),
-    ("chat", {"response_format": {"type": "json_object"}}, "not constrained to a grammar"),
-    ("chat", {"tool_choice": "required", "tools": [TOOL]}, "a call cannot be forced"),
+    ("chat", {"response_format": {"type": "grammar"}}, 'response_format: should be {"type": "te'),
+    ("chat", {"response_format": {"type": "json_schema", "json_schema": 3}}, "response_format: sh"),
+    (
+        "chat",
+        {"response_format": json_schema({"not": {}})},
+        "response_format: the schema is not supp",
+    ),
+    ("chat", {"tool_choice": "required"}, "tool_choice: required needs tools"),
+    ("chat", {"tool_choice": "always", "tools": [TOOL]}, 'tool_choice: should be "auto", "none"'),
+    ("chat", {"tool_choice": named_tool("x"), "tools": [TOOL]}, "no tool named x; tools: look"),
+    ("text", {"extra_body": {"response_format": {}}}, "is not a known parameter"),
     ("chat", {"functions": [TOOL["function"]]}, "functions: not supported: use `tools`"),
     ("chat", {"modalities": ["audio"]}, "text only"),
     ("chat", {"audio": {"voice": "a", "format": "wav"}}, "text only"),

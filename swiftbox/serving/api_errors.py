@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from swiftbox.core.generation.requests import DEVICE_FAILURE, OUT_OF_MEMORY
+from swiftbox.core.generation.requests import DEVICE_FAILURE, GRAMMAR_FAILURE, OUT_OF_MEMORY
 
 KINDS = {
     400: "invalid_request_error",
@@ -76,6 +76,8 @@ def failed(error: str) -> ApiError:
         )
     if error == DEVICE_FAILURE:
         return ApiError(503, "the device failed; the server is ending", code=DEVICE_FAILURE)
+    if error == GRAMMAR_FAILURE:
+        return ApiError(400, "the schema is too complex to be followed", code=GRAMMAR_FAILURE)
     return ApiError(500, f"the answer could not be generated ({error})")
 
 

@@ -8,11 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from swiftbox.core.generation.constraints import Grammar
 from swiftbox.core.generation.network import Network
 from swiftbox.core.generation.sampling import Sampling
 from swiftbox.serving.api_errors import ApiError
 from swiftbox.serving.rendering import RenderedConversation
 from swiftbox.serving.requests import ApiRequest, ChatMessage, ChatRequest, TextRequest
+from swiftbox.serving.required_answers import Ends, RequiredAnswer, compiled, required_answer
 from swiftbox.serving.tokenizing import (
     require_few_bytes,
     require_few_tokens,
@@ -37,6 +39,8 @@ class PreparedPrompts:
     samplings: Sequence[Sequence[Sampling]]
     form: AnswerForm = field(default_factory=AnswerForm)
     """How the answers are read; of a conversation only."""
+    required: RequiredAnswer | None = None
+    """What the answers have to be."""
 
 
 @dataclass(frozen=True)
@@ -88,16 +92,24 @@ class PromptBuilder:
         `rendered` is the conversation, None for a request without one.
         """
         prompts = self.prompts(request, adapter, rendered.text if rendered else None)
-        form, tokens = rendered.form if rendered else AnswerForm(), FormTokens()
+        form, tokens, required = rendered.form if rendered else AnswerForm(), FormTokens(), None
         if isinstance(request, ChatRequest):
             reads_calls = request.offered is not None
             tokenizer = self.network.tokenizers[adapter]
             tokens = form_tokens(tokenizer, form, reads_calls=reads_calls)
+            required = required_answer(request)
+        grammar = None if required is None else self._grammar(required, form, adapter, tokens)
         samplings = [
-            [self._sampling(request, adapter, len(prompt), tokens)] * (request.n or 1)
+            [self._sampling(request, adapter, len(prompt), tokens, grammar)] * (request.n or 1)
             for prompt in prompts
         ]
-        return PreparedPrompts(prompts, samplings, form)
+        return PreparedPrompts(prompts, samplings, form, required)
+
+    def _grammar(
+        self, required: RequiredAnswer, form: AnswerForm, adapter: str, tokens: FormTokens
+    ) -> Grammar:
+        ends = Ends(self.network.ends(adapter) | tokens.stops, self.network.vocabulary)
+        return compiled(required, form, self.network.tokenizers[adapter], ends)
 
     def prompts(self, request: ApiRequest, adapter: str, rendered: str | None) -> list[list[int]]:
         """Return the prompts in tokens."""
@@ -164,7 +176,12 @@ class PromptBuilder:
         return prompt
 
     def _sampling(
-        self, request: ApiRequest, adapter: str, length: int, tokens: FormTokens
+        self,
+        request: ApiRequest,
+        adapter: str,
+        length: int,
+        tokens: FormTokens,
+        grammar: Grammar | None,
     ) -> Sampling:
         defaults = self.network.generation
         bias = request.logit_bias or {}
@@ -192,6 +209,7 @@ class PromptBuilder:
             frequency_penalty=request.frequency_penalty or 0.0,
             repetition_penalty=_first(request.repetition_penalty, defaults.repetition_penalty, 1.0),
             logit_bias=bias,
+            grammar=grammar,
         )
 
     def _max_tokens(self, request: ApiRequest, length: int) -> int:

@@ -23,6 +23,7 @@ EXPECTED: Mapping[str, str] = {
     "stop": "should be a text or a list of at most 16 texts, each of 1 to 1000 characters",
     "prompt": "should be a text, a list of texts, a list of token ids, or a list of such lists",
     "content": "should be a text or a list of parts",
+    "tool_choice": "should be a text or an object",
 }
 """Values of several kinds: the kinds, since a client may have meant any of them."""
 

@@ -31,14 +31,6 @@ REFUSED: Mapping[str, tuple[str, tuple[Any, ...]]] = {
     "verbosity": ("put it into the prompt", ()),
     "web_search_options": ("this server has no network access", ()),
     "moderation": ("there is no moderation", ()),
-    "response_format": (
-        "answers are not constrained to a grammar; describe the format in the prompt",
-        ({"type": "text"},),
-    ),
-    "tool_choice": (
-        "the model decides; a call cannot be forced, but tools can be omitted",
-        ("auto", "none"),
-    ),
     "store": ("nothing is stored", (False,)),
     "service_tier": ("there is only one tier", ("auto", "default")),
     "suffix": ("text cannot be inserted", ("",)),
@@ -174,7 +166,8 @@ class ChatRequest(ApiRequest):
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=MAX_ALTERNATIVES)] | None = None
     tools: Annotated[list[dict[str, Any]], Field(fail_fast=True)] | None = None
-    tool_choice: str | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    response_format: dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
     reasoning_effort: Word | None = None
     chat_template_kwargs: dict[str, Any] | None = None

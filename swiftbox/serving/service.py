@@ -22,6 +22,7 @@ from swiftbox.serving.api_errors import ApiError, busy, closing, failed
 from swiftbox.serving.prompts import ConversationToRender, PreparedPrompts, PromptBuilder
 from swiftbox.serving.rendering import RenderedConversation, TemplateRenderer
 from swiftbox.serving.requests import ApiRequest, ChatRequest, TokenizeRequest
+from swiftbox.serving.required_answers import RequiredCallReader
 from swiftbox.serving.token_bytes import token_bytes
 from swiftbox.serving.tool_calls import as_openai
 from swiftbox.templates.call_formats.answer_reader import AnswerParts, Reader
@@ -332,8 +333,11 @@ def _partial_answers(body: ApiRequest, prepared: PreparedPrompts) -> list[_Parti
     def reader() -> Reader | None:
         if not isinstance(body, ChatRequest):
             return None
-        is_single = body.parallel_tool_calls is False
-        return prepared.form.reader(body.offered, is_single=is_single)
+        required, form = prepared.required, prepared.form
+        if required is not None:
+            inner = form.reader(None) if form.prefix else None
+            return RequiredCallReader(required.tool, inner) if required.is_call else inner
+        return form.reader(body.offered, is_single=body.parallel_tool_calls is False)
 
     count = sum(map(len, prepared.samplings))
     return [_PartialAnswer(reader(), prepared.form) for _ in range(count)]

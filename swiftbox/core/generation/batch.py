@@ -65,6 +65,10 @@ class GeneratedSequence:
             self.logs.append(sampled)
         if self.transcript.stopped:
             return "stop"
+        constraint = self.sampler.constraint
+        if constraint is not None and (constraint.failure or constraint.is_complete):
+            self.transcript.flush()
+            return "error" if constraint.failure else "stop"
         if self.count >= self.sampling.max_tokens:
             self.transcript.flush()
             return "stop" if self.transcript.stopped else "length"

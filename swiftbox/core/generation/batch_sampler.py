@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from swiftbox.core.generation.constraints import GrammarMasks
 from swiftbox.core.generation.device_access import HostCopy, upload
 from swiftbox.core.generation.penalties import Penalties
 from swiftbox.core.generation.sampling import SampledToken, TokenSampler
@@ -69,6 +70,7 @@ class BatchSampler:
             row for row, each in enumerate(samplers) if each.sampling.logprobs is not None
         ]
         self._penalties = Penalties.of(samplers, device)
+        self._masks = GrammarMasks.of([each.constraint for each in samplers])
         self._first = [each.count for each in samplers]
         self._steps = 0
         self._numbers, self._numbers_start = torch.empty(0), -1
@@ -78,9 +80,9 @@ class BatchSampler:
 
     @property
     def resolves(self) -> bool:
-        """Return whether every token is certain to be drawn on the device."""
+        """Return whether every token is certain to be drawn on the device, without the host."""
         settings = [self.samplers[row].sampling for row in self.sorted_rows]
-        return all(0 < setting.top_k <= CANDIDATES for setting in settings)
+        return self._masks is None and all(0 < setting.top_k <= CANDIDATES for setting in settings)
 
     @property
     def alternatives(self) -> int:
@@ -95,6 +97,8 @@ class BatchSampler:
             reported = torch.log_softmax(scores.index_select(0, self._reported), dim=-1)
         if self._penalties:
             scores = self._penalties.adjust(scores)
+        if self._masks:
+            scores = self._masks.apply(scores)
         tokens, masses = scores.argmax(dim=-1), None  # (R,)
         if self.free:
             drawn = draw_free(masses_of(scores, self.free), self.free, self._drawn(self.free))

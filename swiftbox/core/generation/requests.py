@@ -13,6 +13,9 @@ OUT_OF_MEMORY = "out_of_memory"
 DEVICE_FAILURE = "device_failure"
 """The error of all answers that were not complete when the device failed."""
 
+GRAMMAR_FAILURE = "grammar_failure"
+"""The error of an answer whose grammar is too complex to be followed."""
+
 
 class QueueFull(Exception):
     """The queue holds as many requests as it may."""

@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from swiftbox.core.generation.constraints import Grammar
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -29,6 +31,8 @@ class Sampling:
     frequency_penalty: float = 0.0
     repetition_penalty: float = 1.0
     logit_bias: Mapping[int, float] = field(default_factory=dict)
+    grammar: Grammar | None = None
+    """What the answer must follow."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,7 @@ class TokenSampler:
         """Tokens that were generated."""
         self.generated: Counter[int] = Counter()
         self.seen = set(prompt) if sampling.repetition_penalty != 1.0 else set()
+        self.constraint = None if sampling.grammar is None else sampling.grammar.start()
 
     @property
     def adjusts(self) -> bool:
@@ -78,5 +83,7 @@ class TokenSampler:
         """Remember a token that was generated."""
         self.count += 1
         self.generated[token] += 1
+        if self.constraint is not None:
+            self.constraint.add(token)
         if self.sampling.repetition_penalty != 1.0:
             self.seen.add(token)

@@ -29,6 +29,7 @@ from swiftbox.core.generation.device_watch import DeviceWatch
 from swiftbox.core.generation.network import Network
 from swiftbox.core.generation.requests import (
     DEVICE_FAILURE,
+    GRAMMAR_FAILURE,
     OUT_OF_MEMORY,
     Counters,
     Delta,
@@ -356,7 +357,8 @@ class Scheduler:
             if finish:
                 batch.drop(row)
             if text or logs or finish:
-                self._deliver(row, Delta(row.index, text, logs, finish, row.count))
+                error = GRAMMAR_FAILURE if finish == "error" else ""
+                self._deliver(row, Delta(row.index, text, logs, finish, row.count, error))
         if not batch.rows:
             self._batches.close(batch.adapter)
 
