@@ -12,6 +12,11 @@ from swiftbox.models.weights import read_header
 
 POINTER_MARK = b"version https://git-lfs.github.com/"
 
+LARGEST_JSON = 64 * 2**20
+"""Bytes of JSON that is read completely; the largest tokenizer.json has some 30 million."""
+
+END_BYTES = 4096
+
 PAGES = (".html", ".htm", ".xhtml", ".xml", ".svg", ".md", ".txt", ".rst", ".dat")
 """Suffixes of files that may begin like a page."""
 
@@ -50,10 +55,28 @@ def is_readable(name: str, path: Path) -> bool:
         if name.endswith(".safetensors"):
             return read_header(path)[1] == path.stat().st_size
         if name.endswith(".json"):
-            json.loads(path.read_bytes())
+            return _is_complete_json(path)
     except (OSError, ValueError, RecursionError):
         return False
     return True
+
+
+def _is_complete_json(path: Path) -> bool:
+    """Tell whether a file is JSON; of rows, and of a large file, only the end is looked at.
+
+    Datasets have files of gigabytes, and rows of one line each, that end in .json too.
+    """
+    size = path.stat().st_size
+    if size <= LARGEST_JSON:
+        try:
+            json.loads(path.read_bytes())
+            return True
+        except json.JSONDecodeError as error:
+            if not error.msg.startswith("Extra data"):
+                return False
+    with path.open("rb") as file:
+        file.seek(max(0, size - END_BYTES))
+        return file.read().rstrip().endswith((b"}", b"]"))
 
 
 def page_error(name: str) -> TransferError:

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from swiftbox.hub import foreign_contents
 from swiftbox.hub.http_file import HttpFile
 from swiftbox.hub.listing import RemoteFile
 from swiftbox.hub.progress import Meter
+from swiftbox.hub.transfer_errors import TransferError
 
 OLD, NEW = b"abcdef", b"uvwxyz"
 
@@ -70,3 +72,22 @@ def test_a_size_that_cannot_be_read_is_unknown(size: str, tmp_path: Path) -> Non
     transfer.receive(Server([Served((OLD,), headers, 206)]).request)
     assert transfer.served.size is None
     assert path.read_bytes() == OLD
+
+
+@pytest.mark.parametrize("largest", [foreign_contents.LARGEST_JSON, 4])
+@pytest.mark.parametrize(
+    ("content", "is_complete"),
+    [(b'[{"q": 1}]', True), (b'{"q": 1}\n{"q": 2}\n', True), (b'{"q": 1}\n{"q"', False)],
+)
+def test_json_without_a_hash_may_be_rows_and_is_refused_if_it_is_cut_off(
+    content: bytes, is_complete: bool, largest: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(foreign_contents, "LARGEST_JSON", largest)
+    path = tmp_path / "rows.json"
+    path.write_bytes(content)
+    transfer = HttpFile(RemoteFile("rows.json", len(content)), path, Meter("", ""))
+    if is_complete:
+        assert transfer.confirm(path).confirmed_by == "length"
+        return
+    with pytest.raises(TransferError, match="differ from the hub's listing"):
+        transfer.confirm(path)
