@@ -79,6 +79,7 @@ class Deployment:
         """
         target = self.folder / GENERATION
         target.mkdir(exist_ok=True)
+        (target / GENERATION_FILE).unlink(missing_ok=True)  # of an earlier start, other adapters
         write_end_ids(target, added_ends(self.adapters.values()), self.model)
         return target if (target / GENERATION_FILE).is_file() else None
 

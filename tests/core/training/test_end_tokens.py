@@ -123,6 +123,7 @@ def test_a_server_with_one_file_for_all_its_models_gets_the_ends_of_its_adapters
     folder = deployment({"mine": trained}).generation()
     assert folder is not None
     assert end_ids(folder) == end_ids(trained)
+    assert deployment({}).generation() is None, "an earlier start had adapters"
 
 
 def test_tokens_that_stand_within_answers_do_not_close_them() -> None:
