@@ -49,12 +49,18 @@ def score_lines(event: Event) -> list[str]:
 
 
 def answered_line(event: Event) -> str:
-    """Return the number of answered questions."""
+    """Return the number of answered questions, their rate and the time left."""
     total = f"/{event['total']}" if event.get("total") else ""
-    return text(
+    line = text(
         f"  {event['candidate']}: {event['benchmark']} {event['count']}{total} answered",
         f"  {event['candidate']}：{event['benchmark']} 已回答 {event['count']}{total}",
     )
+    rate, eta = event.get("per_s"), event.get("eta_s")
+    if rate is not None:
+        line += text(f", {rate:.3g}/s", f"，每秒 {rate:.3g} 题")
+    if eta is not None:
+        line += text(f", {duration(eta)} left", f"，剩余 {duration(eta)}")
+    return line
 
 
 def done_lines(event: Event) -> list[str]:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from swiftbox.engines.tool_runner import ToolRun, ToolStopped, run_tool
-from swiftbox.errors import ChildError, DataError, RunError
-from swiftbox.evaluation import local_data
-from swiftbox.evaluation.benchmarks import SelectedBenchmark
+from swiftbox.errors import ChildError, RunError
 from swiftbox.evaluation.intervals import score
 from swiftbox.evaluation.jobs import Job
+from swiftbox.evaluation.workload import AnswerRate, question_count
 from swiftbox.language import text
 from swiftbox.runs import events
 from swiftbox.runs.events import Emit
@@ -147,18 +147,30 @@ class _NamedEvents:
     """Turns a tool's events, which number the jobs, into the run's, which name them."""
 
     def __init__(self, jobs: Sequence[Job], emit: Emit, limit: int | None) -> None:
-        self.jobs, self.emit, self.limit = jobs, emit, limit
+        self.jobs, self.emit = jobs, emit
+        self.totals = {
+            name: question_count(benchmark, limit)
+            for name, benchmark in {job.benchmark.name: job.benchmark for job in jobs}.items()
+        }
+        self.rates: dict[int, AnswerRate] = {}
 
     def __call__(self, event: str, **fields: Any) -> None:
         if "job" not in fields:
             self.emit(event, **fields)
             return
-        job = self.jobs[fields.pop("job")]
+        number = fields.pop("job")
+        job = self.jobs[number]
+        total = self.totals[job.benchmark.name]
         names = {"candidate": job.candidate.name, "benchmark": job.benchmark.name}
         if event == JOB_DONE:
             self.emit(events.SCORED, **names, **score_summary(job.read_result()))
+        elif event == events.ANSWERS:
+            rate = self.rates.setdefault(number, AnswerRate())
+            rate.add(time.monotonic(), fields["count"])
+            speed = {"per_s": rate.per_s(), "eta_s": rate.eta_s(total)}
+            self.emit(event, **names, total=total, **speed, **fields)
         else:
-            self.emit(event, **names, total=question_count(job.benchmark, self.limit), **fields)
+            self.emit(event, **names, total=total, **fields)
 
 
 def score_summary(result: Mapping[str, Any]) -> dict[str, Any]:
@@ -166,13 +178,3 @@ def score_summary(result: Mapping[str, Any]) -> dict[str, Any]:
     values = [float(sample["score"]) for sample in result["samples"]]
     interval = {key: round(value, 6) for key, value in vars(score(values)).items()}
     return {**interval, "count": len(values), "seconds": result.get("seconds")}
-
-
-def question_count(benchmark: SelectedBenchmark, limit: int | None) -> int | None:
-    """Return how many questions a benchmark has; None if unknown."""
-    if benchmark.folder is None:
-        return benchmark.row.samples if limit is None else None
-    try:
-        return len(local_data.questions(benchmark.folder, limit))
-    except DataError:
-        return None

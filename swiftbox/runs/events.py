@@ -278,7 +278,11 @@ COMMON: Mapping[str, Fields] = {
     ANSWERS: Fields(
         "some questions of a benchmark are answered",
         {**_CANDIDATE, "count": "number of answers"},
-        {"total": "number of questions, or null"},
+        {
+            "total": "number of questions, or null",
+            "per_s": "answers per second over the last ones, or null",
+            "eta_s": "seconds left, or null",
+        },
     ),
     SCORED: Fields(
         "a benchmark of a model has its score",

@@ -32,6 +32,7 @@ from swiftbox.evaluation.candidates import (
 from swiftbox.evaluation.jobs import Job, jobs
 from swiftbox.evaluation.report_files import write_report
 from swiftbox.evaluation.run_jobs import ToolCall, run_jobs
+from swiftbox.evaluation.workload import workload_remark
 from swiftbox.files import write_json
 from swiftbox.fit.forecast import Forecast, RunInputs, forecast_of_shape
 from swiftbox.fit.serving import serving as serving_need
@@ -51,7 +52,6 @@ from swiftbox.security.paths import file_name, inside
 from swiftbox.security.secrets import HUB_TOKENS, PROXY_VARIABLES
 from swiftbox.tasks.checks import OnRemark, report
 from swiftbox.tasks.deploy import DEPLOY
-from swiftbox.tasks.effects import Effects
 from swiftbox.tasks.shared_effects import effects_of
 from swiftbox.tasks.task import Output, Resolved, Task
 from swiftbox.tasks.temporary_server import temporary_server
@@ -154,6 +154,7 @@ def check(config: EvaluateConfig, on_remark: OnRemark) -> None:
         readable = config.backend == "lm_eval" or benchmark.row.name in READABLE_BENCHMARKS
         if benchmark.folder is not None and readable:
             local_data.questions(benchmark.folder)
+    on_remark(workload_remark(config, benchmarks))
     endpoint.key_of(config.judge_key_env, os.environ, "judge_key_env")
     endpoint.key_of(config.api_key_env, os.environ, "api_key_env")
     if config.endpoint is not None:
@@ -352,11 +353,6 @@ def _no_proxy() -> dict[str, str]:
     return {"NO_PROXY": local, "no_proxy": local}
 
 
-def effects(config: EvaluateConfig) -> Effects:
-    """Return what an evaluation executes, sends and writes outside its folder."""
-    return effects_of(config)
-
-
 def run_name(config: EvaluateConfig) -> str:
     """Name an evaluation after its adapter, model or endpoint."""
     sources = [*as_list(config.adapter or []), config.model, config.endpoint]
@@ -391,7 +387,7 @@ EVALUATE: Task[EvaluateConfig] = Task(
     resolve=resolve,
     run=run,
     run_name=run_name,
-    effects=effects,
+    effects=effects_of,
     check=check,
     with_absolute_paths=with_absolute_paths,
     engines=engines,
