@@ -1,4 +1,4 @@
-"""The arguments of download, models and datasets."""
+"""The arguments of download, models, datasets and convert."""
 
 from __future__ import annotations
 
@@ -104,6 +104,19 @@ def add_datasets(verbs: Verbs) -> None:
         "query", metavar="WORD", nargs="*", help=text("words or an id", "关键词或 id")
     )
     _add_listing(verb)
+
+
+def add_convert(verbs: Verbs) -> None:
+    """Add `convert`."""
+    verb = add_verb(
+        verbs,
+        "convert",
+        text("rewrite a pickled adapter (.bin) as safetensors", "将 .bin 适配器转换为 safetensors"),
+        example="swiftbox convert downloads/my-adapter",
+        module="cli.convert",
+    )
+    verb.add_argument("folder", metavar="DIR", help=text("folder of the adapter", "适配器所在目录"))
+    add_json(verb, errors=True)
 
 
 def _add_listing(verb: Parser) -> None:

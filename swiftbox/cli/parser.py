@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from swiftbox.cli.arguments import Parser
 from swiftbox.cli.machine_parsers import add_demo, add_doctor, add_engines, add_guide
-from swiftbox.cli.model_parsers import add_datasets, add_download, add_models
+from swiftbox.cli.model_parsers import add_convert, add_datasets, add_download, add_models
 from swiftbox.cli.run_parsers import add_chat, add_runs
 from swiftbox.cli.yaml_parsers import add_check, add_import, add_new, add_run, add_schema
 from swiftbox.language import text
@@ -18,6 +18,7 @@ ADD_VERBS = (
     add_download,
     add_models,
     add_datasets,
+    add_convert,
     add_runs,
     add_engines,
     add_chat,

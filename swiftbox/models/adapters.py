@@ -6,6 +6,7 @@ Shapes: R rank, I inputs and O outputs of a layer, V vocabulary, H hidden.
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,7 @@ from swiftbox.security.paths import revision
 from swiftbox.security.regular import read_regular
 
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+PICKLED_WEIGHTS = "adapter_model.bin"
 
 if TYPE_CHECKING:  # a check without an adapter needs no config of a merge
     from swiftbox.config.merge import Quantization
@@ -84,7 +86,7 @@ def read_adapter(folder: Path) -> Adapter:
 
 def read_trained(folder: Path) -> Adapter:
     """Read the adapter of a training; raise ConfigError for one whose files do not fit together."""
-    config = _config(folder)
+    config = read_config(folder)
     if config.get("peft_type") not in MERGEABLE:
         _require_kind(folder, config)
     from swiftbox.models.adapter_checks import AdapterTensors, adapter_problems  # adapters alone
@@ -107,7 +109,8 @@ def read_trained(folder: Path) -> Adapter:
     return Adapter(folder, config, shapes, training_record(folder), layers, full_weights)
 
 
-def _config(folder: Path) -> Mapping[str, Any]:
+def read_config(folder: Path) -> Mapping[str, Any]:
+    """Return the settings of an adapter; raise ConfigError for a folder without readable ones."""
     path = folder / ADAPTER_CONFIG
     try:
         return read_object(path)
@@ -123,16 +126,17 @@ def _config(folder: Path) -> Mapping[str, Any]:
 
 
 def _without_weights(folder: Path) -> ConfigError:
+    command = f"`swiftbox convert {shlex.quote(str(folder))}`"
     return ConfigError(
         text(
             f"adapter: {folder} has no {ADAPTER_WEIGHTS}",
             f"adapter：{folder} 中没有 {ADAPTER_WEIGHTS}",
         ),
         hint=text(
-            "pickled .bin weights can run code and are not loaded; save it as safetensors",
-            ".bin 权重可能执行代码，不会加载；请另存为 safetensors",
+            f"pickled .bin weights can run code and are not loaded; {command} converts them safely",
+            f".bin 权重可能执行代码，不会加载；{command} 可安全转换",
         )
-        if any(folder.glob("*.bin"))
+        if (folder / PICKLED_WEIGHTS).is_file()
         else _copy_again(),
     )
 
