@@ -116,7 +116,9 @@ _compiling = threading.Lock()
 @functools.lru_cache(maxsize=COMPILERS)
 def _compiler(tokenizer: Any, vocabulary: int, ends: frozenset[int]) -> LLTokenizer:
     """Return the tables of a tokenizer, which take about a second."""
-    return from_tokenizer(tokenizer, n_vocab=max(vocabulary, len(tokenizer)), eos_token=[*ends])
+    return from_tokenizer(
+        tokenizer, n_vocab=max(vocabulary, len(tokenizer)), eos_token=[*ends] or None
+    )
 
 
 def compile_schema(
@@ -130,10 +132,10 @@ def compile_schema(
         raise GrammarError("its tokenizer has no tables of the tokenizers library")
     try:
         grammar = LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides=JSON_OPTIONS)
-    except ValueError as error:
+        with _compiling:
+            tables = _compiler(tokenizer, vocabulary, ends)
+    except ValueError as error:  # the tokenizer may be of a kind that the library cannot read
         raise GrammarError(str(error)) from None
-    with _compiling:
-        tables = _compiler(tokenizer, vocabulary, ends)
     matcher = LLMatcher(tables, grammar, log_level=0)
     if matcher.is_error():
         raise GrammarError(matcher.get_error())
