@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Literal
 
-from swiftbox.config.classification import REGRESSION, ClassificationFields
+from swiftbox.config.classification import (
+    MULTI,
+    REGRESSION,
+    SINGLE,
+    ClassificationFields,
+    Problem,
+)
 from swiftbox.config.fields import setting
 from swiftbox.config.train import TrainConfig
 from swiftbox.core.losses.terms import LossContext, LossTerms
 from swiftbox.methods.method import Method
 from swiftbox.methods.pairs import count
+
+METRICS: Mapping[Problem, tuple[str, ...]] = MappingProxyType(
+    {
+        SINGLE: ("accuracy", "macro_f1"),
+        MULTI: ("accuracy", "macro_f1", "micro_f1"),
+        REGRESSION: ("mse", "mae", "pearson"),
+    }
+)
+"""What is measured on held-out rows."""
 
 
 class ClassificationConfig(ClassificationFields, TrainConfig):
@@ -33,11 +49,14 @@ def encode(examples: Sequence[Any], tokenizer: Any, config: TrainConfig) -> list
     return encode_classified(examples, tokenizer, config)
 
 
-def collate(units: Sequence[Any], layout: str, classes: Any) -> dict[str, Any]:
+def collate(
+    units: Sequence[Any], layout: str, classes: Any, padding: int | None = None
+) -> dict[str, Any]:
     """Collate rows with their targets, by the order of the model's outputs."""
     from swiftbox.core.losses.classification import classified_batch
 
-    return classified_batch([row for unit in units for row in unit], classes, layout)
+    rows = [row for unit in units for row in unit]
+    return classified_batch(rows, classes, layout, padding)
 
 
 def loss(model: Any, batch: dict[str, Any], context: LossContext) -> LossTerms:
@@ -64,6 +83,11 @@ def measure(logits: Any, target: Any, config: Any) -> dict[str, float]:
     return classification.measure(logits, target, config.problem)
 
 
+def metrics_of(config: Any) -> tuple[str, ...]:
+    """Return the metrics that the problem of a config has."""
+    return METRICS[config.problem]
+
+
 CLASSIFICATION = Method(
     "classification",
     ClassificationConfig,
@@ -73,7 +97,7 @@ CLASSIFICATION = Method(
     loss,
     count,
     head="score",
-    metrics=("accuracy", "macro_f1", "micro_f1", "mse", "mae", "pearson"),
+    metrics_of=metrics_of,
     measure=measure,
     learning_rates=(1.0e-4, 1.0e-5),
 )

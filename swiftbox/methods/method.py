@@ -56,10 +56,16 @@ class Method:
     """Returns metrics of all held-out rows, from the outputs of their LossTerms and the config."""
     metrics: tuple[str, ...] = ()
     """What is measured on held-out rows besides the loss."""
+    metrics_of: Callable[[Any], tuple[str, ...]] | None = None
+    """Returns them for a config, where they depend on it."""
     couples_rows: Callable[[Any], bool] = independent_rows
     reward_functions: Callable[[Any], list[Any]] | None = None
     """Returns the reward functions of an online method, which learns from the model's own answers;
     TRL generates them and computes the loss."""
+
+    def measured(self, config: Any) -> tuple[str, ...]:
+        """Return what a training measures on held-out rows besides the loss."""
+        return self.metrics if self.metrics_of is None else self.metrics_of(config)
 
     def learning_rate(self, tuner_type: str, parameters: float | None = None) -> float:
         """Return the usual peak learning rate of a tuner, higher for small models, lower for large.

@@ -43,7 +43,7 @@ def encode(examples: Sequence[Any], tokenizer: Any, config: TrainConfig) -> list
     return list(encode_pairs(examples, tokenizer, config))
 
 
-def collate(units: Sequence[Any], layout: str) -> dict[str, Any]:
+def collate(units: Sequence[Any], layout: str, padding: int | None = None) -> dict[str, Any]:
     """Collate pairs into a batch with the index of every sequence's last token."""
     import torch
 
@@ -51,7 +51,7 @@ def collate(units: Sequence[Any], layout: str) -> dict[str, Any]:
 
     pairs = [pair for unit in units for pair in unit]
     rows = [pair.chosen for pair in pairs] + [pair.rejected for pair in pairs]
-    batch = last_token_batch(rows, layout)
+    batch = last_token_batch(rows, layout, padding)
     batch["margin"] = torch.tensor([pair.margin for pair in pairs])  # (B,)
     return batch
 

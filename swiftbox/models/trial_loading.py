@@ -23,7 +23,7 @@ from swiftbox.runs.asked_child import NOT_KEPT, ChildQuestion
 LOAD = "swiftbox.core.weights.trial_load"
 """The module that loads it."""
 
-ANSWERS = 2
+ANSWERS = 3
 """The version of the answers: those of other versions are asked for again."""
 
 Report = Mapping[str, list[str]]

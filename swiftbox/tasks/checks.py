@@ -46,6 +46,12 @@ def absolute(name: str) -> str:
     return name
 
 
+def absolute_function(name: str) -> str:
+    """Make the path in `my_rewards.py:name` absolute; return a built-in name unchanged."""
+    path, mark, function = name.rpartition(":")
+    return f"{absolute(path)}{mark}{function}" if mark else name
+
+
 def output_location(config: TaskConfig) -> Path:
     """Return the run folder, or for `auto` a folder on the same disk; it need not exist."""
     return Path.cwd() if config.output_dir == "auto" else Path(config.output_dir).expanduser()

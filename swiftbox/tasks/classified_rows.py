@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from swiftbox.architectures.positions import require_positions
+from swiftbox.architectures.stored_outputs import require_outputs, stored_outputs
 from swiftbox.config.classification import ClassificationFields
 from swiftbox.config.train import TrainConfig
 from swiftbox.data.classes import ClassTable, LabelRules, listed_names
@@ -16,7 +19,9 @@ from swiftbox.data.classified import no_tokens
 from swiftbox.data.example import Example
 from swiftbox.data.findings import CheckedRows
 from swiftbox.data.fitting import nothing_within, require_training_rows, rows_too_long
+from swiftbox.files import read_json
 from swiftbox.language import text
+from swiftbox.models.inspection import Inspection
 from swiftbox.models.requirements import WARNING, Remark
 from swiftbox.tasks.usable_rows import UsableRows
 from swiftbox.templates.account import Account
@@ -123,28 +128,41 @@ RowUsage = UsableRows | UsableClassifiedRows
 """Renders the rows of a training and counts those that it will use."""
 
 
+def require_scores(config: TrainConfig, inspection: Inspection) -> None:
+    """Raise ConfigError for a model that cannot score rows of this training, whatever they are."""
+    if not isinstance(config, ClassificationFields):
+        require_outputs(inspection.folder, 1)
+        return
+    tensors = inspection.weights.tensors.items()
+    shapes = {name: shape for name, (_dtype, shape) in tensors}
+    require_positions(inspection.config, shapes, config.max_length)
+
+
 def check_labels(
     config: ClassificationFields,
-    learned: CheckedRows,
-    held_out: CheckedRows | None,
+    folder: Path | None,
+    rows: tuple[CheckedRows, CheckedRows | None],
     on_remark: Callable[[Remark], None],
 ) -> None:
-    """Raise DataError if the labels do not make a classifier; remark on those without a row."""
-    classes = classes_of_rows(config, [learned, *([] if held_out is None else [held_out])])
-    remark_unlearned_labels(classes, label_counts(learned), on_remark)
+    """Raise UserError if the labels of all rows make no classifier, or not that of the model.
 
-
-def classes_of_rows(config: ClassificationFields, checked: Sequence[CheckedRows]) -> ClassTable:
-    """Return the outputs of a classifier from its checked rows.
-
-    Raises DataError if the labels do not make a classifier.
+    Args:
+        config: The training of a classifier.
+        folder: That of the model; None while it is not on this machine.
+        rows: Those of the dataset, and those that are held out by name.
+        on_remark: Takes what the labels call for.
     """
-    return LabelRules.of(config).table(sum(map(label_counts, checked), Counter()))
+    learned, held_out = map(label_counts, rows)
+    classes = LabelRules.of(config).table(learned + held_out)
+    remark_unlearned_labels(classes, learned, on_remark)
+    if folder is not None:
+        require_outputs(folder, classes.outputs)
+        remark_other_order(classes, folder, on_remark)
 
 
-def label_counts(checked: CheckedRows) -> Counter[str]:
-    """Return the rows of each label of a check."""
-    account = checked.account
+def label_counts(checked: CheckedRows | None) -> Counter[str]:
+    """Return the rows of each label of a check; none without one."""
+    account = checked.account if checked is not None else None
     return Counter(account.labels() if isinstance(account, Account) else {})
 
 
@@ -161,4 +179,21 @@ def remark_unlearned_labels(
         f"label：dataset 中没有 {names} 的数据：模型学不到该标签",
     )
     hint = text("add rows with these labels", "请补充这些标签的数据")
+    on_remark(Remark(WARNING, "dataset", message, hint))
+
+
+def remark_other_order(
+    classes: ClassTable, folder: Path, on_remark: Callable[[Remark], None]
+) -> None:
+    """Remark on a classifier that has these labels in another order."""
+    names = stored_outputs(read_json(folder / "config.json")) or ()
+    if names == classes.names or sorted(names) != sorted(classes.names):
+        return
+    message = text(
+        "label: the model predicts these labels already, in another order: its head has to "
+        "unlearn that",
+        "label：模型已能预测这些标签，但顺序不同：其输出头需要重新学习",
+    )
+    listed = json.dumps(names, ensure_ascii=False)
+    hint = text(f"set label_names: {listed}", f"设 label_names: {listed}")
     on_remark(Remark(WARNING, "dataset", message, hint))

@@ -35,6 +35,7 @@ from swiftbox.security.templates import require_bounded
 from swiftbox.tasks.checks import (
     OnRemark,
     absolute,
+    absolute_function,
     ignored,
     inspect_model,
     report,
@@ -100,7 +101,7 @@ def check(training: TrainConfig, on_remark: OnRemark) -> CheckedRows | None:
         on_remark(rendered_later(training.model))
     _remark_on_datasets(training, on_remark)
     remark_unused_settings(training, on_remark)
-    collect(partial(_check_labels, training, (checked, validation), on_remark))
+    collect(lambda: _check_labels(training, inspection, (checked, validation), on_remark))
     raise_together(problems)
     if checked is not None:
         remark_learned_rows(checked, validation, on_remark)
@@ -147,7 +148,7 @@ def with_absolute_paths(config: TrainConfig) -> TrainConfig:
         changes["template"] = absolute(config.template)
     changes |= tokens_from_files(config)
     if names := config.model_dump().get("reward_funcs"):
-        changes["reward_funcs"] = [_absolute_function(name) for name in as_list(names)]
+        changes["reward_funcs"] = [absolute_function(name) for name in as_list(names)]
     changes["dataset"] = _absolute_sources(config.dataset)
     if config.val_dataset is not None:
         changes["val_dataset"] = _absolute_sources(config.val_dataset)
@@ -165,16 +166,14 @@ def _absolute_sources(named: str | list[str | DatasetSource]) -> str | list[str 
     ]
 
 
-def _absolute_function(name: str) -> str:
-    """Make the path in `my_rewards.py:name` absolute; return a built-in name unchanged."""
-    path, mark, function = name.rpartition(":")
-    return f"{absolute(path)}{mark}{function}" if mark else name
-
-
 def _check_model(config: TrainConfig, inspection: Inspection, on_remark: OnRemark) -> None:
     """Raise ConfigError for a model that cannot be trained; remark on lesser findings."""
     remark_known_tokens(config, inspection.folder, on_remark)
     require_loadable(config, inspection, on_remark, head=_head(config))
+    if _head(config) == "score":
+        from swiftbox.tasks.classified_rows import require_scores
+
+        require_scores(config, inspection)
     family = inspection.config.get("model_type")
     if config.model_type and family and config.model_type not in (family, family.split("_")[0]):
         series = family.rstrip("0123456789_.")
@@ -357,15 +356,17 @@ def _is_complete(config: TrainConfig) -> bool:
 
 def _check_labels(
     config: TrainConfig,
+    inspection: Inspection | None,
     rows: tuple[CheckedRows | None, CheckedRows | None],
     on_remark: OnRemark,
 ) -> None:
-    """Raise DataError if the labels of all rows do not make a classifier."""
+    """Raise UserError if all rows are here and their labels do not make this classifier."""
     learned, held_out = rows
     if isinstance(config, ClassificationFields) and learned is not None and _is_complete(config):
         from swiftbox.tasks.classified_rows import check_labels
 
-        check_labels(config, learned, held_out, on_remark)
+        folder = inspection.folder if inspection is not None else None
+        check_labels(config, folder, (learned, held_out), on_remark)
 
 
 def _check_rows(

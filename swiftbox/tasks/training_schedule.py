@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from swiftbox.config.best_model import LOSS
+from swiftbox.config.classification import ClassificationFields
 from swiftbox.config.combinations import SHARDED, Conflict
 from swiftbox.config.schedule import ARGUMENTS, MEASURED, NEED_FLOOR, USUAL_FLOOR, floor_share
 from swiftbox.config.train import TrainConfig
@@ -82,8 +83,12 @@ def _evaluation_conflicts(config: TrainConfig) -> Iterator[Conflict]:
         return
     if not config.holds_out_rows:
         yield _no_held_out_rows(key)
-    if config.best_metric not in (LOSS, *method.metrics):
-        yield _unknown_metric(config, method.name, (LOSS, *method.metrics))
+    known = (LOSS, *method.measured(config))
+    if config.best_metric not in known:
+        kind = f"stage: {method.name}"
+        if isinstance(config, ClassificationFields):
+            kind += f", problem_type: {config.problem}"
+        yield _unknown_metric(config, kind, known)
     if not config.keeps_best:
         return
     if config.distributed in SHARDED:
@@ -150,13 +155,12 @@ def _no_held_out_rows(key: str) -> Conflict:
     )
 
 
-def _unknown_metric(config: TrainConfig, stage: str, known: tuple[str, ...]) -> Conflict:
+def _unknown_metric(config: TrainConfig, kind: str, known: tuple[str, ...]) -> Conflict:
     listed = ", ".join(known)
     return (
         text(
-            f"metric_for_best_model: {config.metric_for_best_model} is not measured with stage: "
-            f"{stage}",
-            f"metric_for_best_model：stage: {stage} 不测量 {config.metric_for_best_model}",
+            f"metric_for_best_model: {config.metric_for_best_model} is not measured with {kind}",
+            f"metric_for_best_model：{kind} 不测量 {config.metric_for_best_model}",
         ),
         text(f"take one of {listed}", f"可选：{listed}"),
     )

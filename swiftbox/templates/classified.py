@@ -10,6 +10,7 @@ from swiftbox.config.classification import ClassificationFields
 from swiftbox.data.classes import LabelRules, Target
 from swiftbox.data.example import Example, RowError, Turn
 from swiftbox.errors import DataError
+from swiftbox.language import text
 from swiftbox.templates.account import LABEL, Account
 from swiftbox.templates.options import RenderOptions
 from swiftbox.templates.renderings import render_example, render_prompt
@@ -63,9 +64,9 @@ class ClassifiedRenderer:
         if load_template is not None and uses is not False:
             try:
                 template = load_template()
-            except DataError:
+            except DataError as error:
                 if uses:
-                    raise
+                    raise DataError(error.message, hint=_hint_with_texts(error.hint)) from None
         options = replace(RenderOptions.of(config), turns="last", train_on_prompt=False)
         return ClassifiedRenderer(LabelRules.of(config), options, template, uses)
 
@@ -107,11 +108,21 @@ class ClassifiedRenderer:
             raise _no_template()
         if turns[-1].role == "assistant":
             rendered = render_example(template, self.options, turns, example.tools)
-            text, account = rendered.renderings[-1].text, rendered.account
+            conversation, account = rendered.renderings[-1].text, rendered.account
         else:
-            text = render_prompt(template, self.options, turns, example.tools, account)
+            conversation = render_prompt(template, self.options, turns, example.tools, account)
         self.account.add(account, place)
-        return text
+        return conversation
+
+
+def _hint_with_texts(hint: str) -> str:
+    return (
+        text(
+            "remove use_chat_template to read texts as they are; for conversations ",
+            "去掉 use_chat_template，文字即保持原样；对话数据请",
+        )
+        + hint
+    )
 
 
 def _as_turn(example: Example) -> tuple[Turn, ...]:

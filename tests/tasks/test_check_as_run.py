@@ -115,6 +115,8 @@ RESULT = "it judges a result that was written"
 SERVED = "tests/tasks/test_uncached_models.py: `check` of deploy, chat and evaluate says it"
 
 REASONS: dict[str, str] = {
+    "architectures/positions.py:require_positions": SAME_FUNCTION,
+    "architectures/stored_outputs.py:_other_outputs": SAME_FUNCTION,
     "architectures/choice.py:require_class": "models/inspection.py: the same choice of a class",
     "architectures/served_limits.py:too_long_error": SERVED + ", but for what memory allows",
     "architectures/served_limits.py:uncached_error": SERVED,
@@ -140,10 +142,12 @@ REASONS: dict[str, str] = {
     "core/weights/completion.py:_failure": RESULT,
     "core/weights/load_errors.py:_broken": "tests/launch/test_check_finds.py: by headers",
     "core/weights/merge.py:_merge_and_unload": NUMBERS,
-    "core/weights/merge.py:_require_embeddings": RESULT,
+    "core/weights/merge.py:_require_rows": RESULT,
     "core/weights/merge.py:_require_rounding": RESULT,
     "core/weights/merge.py:verify": RESULT,
     "core/weights/placement.py:_contradiction": LOADED,
+    "core/weights/placement.py:_without_head": "which layers make a head is only known once its "
+    "class is built; our own adapters always have it",
     "core/weights/quantized_bases.py:quantization_arguments": "tasks/tuner_check.py says it from "
     "config.json; without gptqmodel, as here, the plan already refuses",
     "serving/builtin_server.py:_device_failed": "it depends on what the device does while serving",

@@ -29,9 +29,11 @@ TARGET_TYPES = {SINGLE: torch.long, MULTI: torch.float32, REGRESSION: torch.floa
 Numbers = npt.NDArray[np.float64]
 
 
-def classified_batch(rows: Sequence[ClassifiedRow], classes: Any, layout: str) -> dict[str, Any]:
+def classified_batch(
+    rows: Sequence[ClassifiedRow], classes: Any, layout: str, padding: int | None
+) -> dict[str, Any]:
     """Collate rows with their targets: (S,) indices or numbers, or (S, C) of 0 and 1."""
-    batch = last_token_batch([row.row for row in rows], layout)
+    batch = last_token_batch([row.row for row in rows], layout, padding)
     if layout == PADDED and any(row.second_from for row in rows):
         batch[SEGMENTS] = _segments(rows, batch["input_ids"].shape)
     targets = [classes.numbers(row.target) for row in rows]
@@ -62,6 +64,10 @@ def class_logits(model: Any, batch: Mapping[str, Any]) -> torch.Tensor:
     if reads_last_token(model):
         inputs.pop(SEGMENTS, None)
         return outputs_at(model, inputs, batch["indices"])
+    padding = unwrapped(model).config.pad_token_id
+    if padding is not None and "attention_mask" in inputs:  # some find the last token by it
+        outside = inputs["attention_mask"] == 0
+        inputs["input_ids"] = inputs["input_ids"].masked_fill(outside, padding)
     logits: torch.Tensor = model(**inputs).logits
     return logits.to(at_least_float32(logits.dtype))
 

@@ -17,8 +17,14 @@ from swiftbox.core.losses.log_prob_reader import unwrapped
 from swiftbox.core.losses.scoring import PrefixGroup, lines_of, scored_batch
 
 
-def last_token_batch(rows: Sequence[TokenRow], layout: str) -> dict[str, Any]:
-    """Collate sequences into a batch; `indices` point to their last tokens.  # (S,)"""
+def last_token_batch(
+    rows: Sequence[TokenRow], layout: str, padding: int | None = None
+) -> dict[str, Any]:
+    """Collate sequences into a batch; `indices` point to their last tokens.  # (S,)
+
+    Tokens at the end that are `padding`, as where a tokenizer pads with the token that closes
+    answers, do not count: transformers and all who load the model skip them.
+    """
     unlabelled = [TokenRow(row.input_ids, np.full_like(row.labels, IGNORED)) for row in rows]
     groups = [PrefixGroup((number,)) for number in range(len(rows))]
     batch = scored_batch(unlabelled, groups, layout)
@@ -29,8 +35,13 @@ def last_token_batch(rows: Sequence[TokenRow], layout: str) -> dict[str, Any]:
         end = number * longest
         for sequence in line:
             end += lengths[sequence]
-            indices[sequence] = end - 1
+            indices[sequence] = end - 1 - _padding_at_end(rows[sequence], padding)
     return batch | {"indices": indices}
+
+
+def _padding_at_end(row: TokenRow, padding: int | None) -> int:
+    others = np.flatnonzero(row.input_ids != (IGNORED if padding is None else padding))
+    return len(row) - 1 - int(others[-1] if len(others) else 0)
 
 
 def rewards(model: Any, inputs: Mapping[str, Any], indices: torch.Tensor) -> torch.Tensor:

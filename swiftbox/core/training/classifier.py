@@ -40,20 +40,30 @@ def classes_of(config: TrainConfig, labels: Mapping[str, int]) -> ClassTable | N
     return LabelRules.of(config).table(labels)
 
 
-def name_classes(model: Any, tokenizer: Any, classes: ClassTable) -> None:
-    """Write into a model's config what its outputs mean, and which token is padding.
+def name_padding(model: Any, tokenizer: Any) -> None:
+    """Write into the config of a model with a score head which token is padding.
 
-    transformers finds the last token of a row by the padding, so that needs a token.
+    transformers finds the last token of a row by it; it must be what the tokenizer pads with.
     """
-    model.config.update(classes.settings())
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
-    model.config.pad_token_id = model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
+    padding = tokenizer.pad_token_id
+    if padding is not None:
+        model.config.pad_token_id = model.config.get_text_config().pad_token_id = padding
 
 
-def write_classes(model: Any, classes: ClassTable, folder: Path) -> None:
+def head_arguments(inputs: TrainerInputs) -> dict[str, Any]:
+    """Return what the collating of rows for a score head depends on; nothing for other heads."""
+    if inputs.method.head != "score":
+        return {}
+    padding = {"padding": inputs.network.config.pad_token_id}
+    return padding if inputs.classes is None else {**padding, "classes": inputs.classes}
+
+
+def write_head(model: Any, classes: ClassTable | None, folder: Path) -> None:
     """Write what the outputs mean beside an adapter, and the padding that its head needs."""
-    settings = {**classes.settings(), "pad_token_id": model.config.pad_token_id}
+    meaning = {} if classes is None else classes.settings()
+    settings = {**meaning, "pad_token_id": model.config.pad_token_id}
     write_json(folder / CLASSES_FILE, settings)
 
 

@@ -13,6 +13,7 @@ import torch
 from transformers import set_seed
 from transformers.utils.logging import disable_progress_bar
 
+from swiftbox.architectures.positions import require_positions
 from swiftbox.config.train import TrainConfig
 from swiftbox.config.tuners import FULL_TUNERS
 from swiftbox.core.attention.varlen import with_masks
@@ -29,9 +30,10 @@ from swiftbox.core.training.atomic_checkpoints import RunRecorder
 from swiftbox.core.training.classifier import (
     HeadChoice,
     classes_of,
+    head_arguments,
     layout_of,
-    name_classes,
-    write_classes,
+    name_padding,
+    write_head,
 )
 from swiftbox.core.training.course import result_of, set_course
 from swiftbox.core.training.end_tokens import add_end_tokens, write_end_tokens
@@ -60,6 +62,7 @@ from swiftbox.core.weights.cast import copy_processor
 from swiftbox.core.weights.completion import copied_message, copy_left_out, tensor_difference
 from swiftbox.core.weights.load import load_trainable
 from swiftbox.core.weights.vocabulary import add_tokens, extend_model
+from swiftbox.files import read_json
 from swiftbox.language import text
 from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
@@ -89,9 +92,10 @@ def train(
     head = HeadChoice(method.head, classes)
     base_model = load_base(local.model, config, head, arguments.device, emit)
     fix_rope_lengths(base_model, parts.both, config, emit)
-    if classes is not None:
-        name_classes(base_model, tokenizer, classes)
-    elif method.head == "language" and method.needs_template:
+    if method.head == "score":
+        name_padding(base_model, tokenizer)
+        base_model.config.update({} if classes is None else classes.settings())
+    elif method.needs_template:
         add_end_tokens(base_model, tokenizer, config, emit)
     saves_adapter = config.tuner_type not in FULL_TUNERS
     for message in extend_model(base_model, tokens, saves_adapter=saves_adapter):
@@ -144,6 +148,9 @@ def load_base(
     placed = None if is_sharded(config) else device
     labels = 1 if head.classes is None else head.classes.outputs
     model = load_trainable(folder, config, head=head.kind, device=placed, labels=labels)
+    if head.classes is not None:
+        shapes = {name: tuple(weight.shape) for name, weight in model.named_parameters()}
+        require_positions(read_json(folder / "config.json"), shapes, config.max_length)
     weights = list(model.parameters())
     emit(
         events.LOADED,
@@ -181,7 +188,7 @@ def offline_trainer(
         record=record,
         training=UnitDataset(units(training)),
         held_out=UnitDataset(units(held_out)) if len(held_out) else None,
-        collate=partial(method.collate, layout=layout, **_classes(inputs)),
+        collate=partial(method.collate, layout=layout, **head_arguments(inputs)),
         loss=loss_of(inputs, partial(method.loss, context=context)),
         count=method.count,
         optimizer=optimizer_of(config),
@@ -202,10 +209,6 @@ def offline_trainer(
     progress.trainer = trainer
     trainer.split.announce_remembered()
     return trainer, progress
-
-
-def _classes(inputs: TrainerInputs) -> dict[str, Any]:
-    return {} if inputs.classes is None else {"classes": inputs.classes}
 
 
 def online_trainer(
@@ -284,8 +287,8 @@ def save_model(trainer: SwiftTrainer, inputs: TrainerInputs, folder: Path, emit:
     trainer.accelerator.wait_for_everyone()
     if trainer.args.should_save:
         rebase_on_original(trainer.model, partial_folder)
-        if inputs.classes is not None and not is_full:
-            write_classes(trainer.model, inputs.classes, partial_folder)
+        if inputs.method.head == "score" and not is_full:
+            write_head(trainer.model, inputs.classes, partial_folder)
         if is_full:
             _complete(trainer.model, inputs, partial_folder, emit)
         elif inputs.method.head == "language" and inputs.method.needs_template:

@@ -20,7 +20,9 @@ from swiftbox.core.tuners.targets import Note, choose_targets, matched
 from swiftbox.core.tuners.trained_dtype import train_in_float32
 from swiftbox.core.weights.adapters import adapter_shapes, require_all_loaded
 from swiftbox.core.weights.load_errors import explain_broken_files
+from swiftbox.core.weights.placement import require_head
 from swiftbox.core.weights.quantized_bases import is_quantized
+from swiftbox.core.weights.score_head import saved_names
 from swiftbox.core.weights.vocabulary import rows_message, shares_embeddings, trained_rows
 from swiftbox.language import text
 from swiftbox.runs import events
@@ -81,7 +83,7 @@ def new_adapter_config(model: Any, config: TunerFields, start: AdapterStart, not
     """Return peft's config of a new adapter; raise ConfigError for what does not fit the model."""
     common: dict[str, Any] = {
         "target_modules": choose_targets(model, config, note),
-        "modules_to_save": config.modules_to_save or None,
+        "modules_to_save": [*config.modules_to_save, *saved_names(model)] or None,
         "task_type": start.task_type,
     }
     if start.new_rows:
@@ -98,11 +100,13 @@ def _continued(model: Any, adapter: Path) -> Any:
     config.json at every checkpoint, and a folder of another machine would be recorded again.
     Raises RunError for an adapter that does not fit the model.
     """
+    shapes = adapter_shapes(adapter)
+    require_head(model, Path(model.name_or_path), adapter, [shapes])
     with explain_broken_files(adapter, key="adapter"), warnings.catch_warnings(record=True) as log:
         warnings.simplefilter("always")
         network = PeftModel.from_pretrained(model, str(adapter), is_trainable=True)
     messages = [str(warning.message) for warning in log]
-    require_all_loaded(network, adapter, adapter_shapes(adapter), messages)
+    require_all_loaded(network, adapter, shapes, messages)
     if train_in_float32(network):  # again, without the rounding to the type of the base
         set_peft_model_state_dict(network, load_peft_weights(str(adapter), device="cpu"))
     network.peft_config["default"].base_model_name_or_path = model.name_or_path

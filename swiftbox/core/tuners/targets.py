@@ -12,7 +12,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 
 from swiftbox.config.tuners import TunerFields
 from swiftbox.core.weights.modalities import names_part, other_modalities, part_of
-from swiftbox.core.weights.quantized_bases import SCORE_HEADS
+from swiftbox.core.weights.score_head import head_parts, is_in_head
 from swiftbox.core.weights.vocabulary import language_head
 from swiftbox.errors import ConfigError
 from swiftbox.formatting import near
@@ -98,11 +98,11 @@ def is_linear(module: Any) -> bool:
 
 def head_names(model: Any) -> set[str]:
     """Return the names of the layers that compute logits or scores."""
-    head = language_head(model)
+    head, parts = language_head(model), head_parts(model)
     return {
         name
         for name, module in model.named_modules()
-        if (head is not None and module is head) or name in SCORE_HEADS
+        if (head is not None and module is head) or is_in_head(name, parts)
     }
 
 
@@ -202,7 +202,7 @@ def _named_layers(model: Any, targets: Sequence[str], note: Note) -> list[str]:
 
     Raises ConfigError if a target names layers of other modalities alone.
     """
-    parts = other_modalities(model)
+    parts, head = other_modalities(model), head_parts(model)
     chosen: dict[str, list[str]] = {target: [] for target in targets}
     spared: dict[str, list[str]] = {target: [] for target in targets}
     for name in _names(model):
@@ -216,8 +216,13 @@ def _named_layers(model: Any, targets: Sequence[str], note: Note) -> list[str]:
     spared_parts = sorted({part_of(name, parts) for names in spared.values() for name in names})
     if spared_parts:
         note(_left_out(spared_parts))
-    layers = {name for names in chosen.values() for name in names}
+    layers = {name for names in chosen.values() for name in _below_head(names, head)}
     return [name for name in _names(model) if name in layers]
+
+
+def _below_head(names: Sequence[str], head: Sequence[str]) -> Sequence[str]:
+    """Leave out the layers of a classifier's head, unless there are no others."""
+    return [name for name in names if not is_in_head(name, head)] or names
 
 
 def _other_modality(target: str, name: str) -> ConfigError:
@@ -254,7 +259,7 @@ def _layers_matching(model: Any, pattern: str) -> list[str]:
         and (not (part := part_of(name, parts)) or part.rpartition(".")[2] in pattern)
     ]
     if layers:
-        return layers
+        return list(_below_head(layers, head_parts(model)))
     raise ConfigError(
         text(
             f"target_modules: no layer matches {pattern}",
@@ -310,17 +315,17 @@ def _numbers(name: str) -> list[int]:
 
 def _check_heads(model: Any, targets: str | list[str], chosen: Sequence[str], note: Note) -> None:
     """Accept a head or a router only if it is named explicitly, with a note."""
-    heads = head_names(model)
+    heads, parts = head_names(model), head_parts(model)
     for name in chosen:
         last = name.rsplit(".", 1)[-1]
         if name not in heads and last not in ROUTERS:
             continue
-        if last in SCORE_HEADS and name in heads:
+        if is_in_head(name, parts):
             raise ConfigError(
                 text(
-                    f"target_modules: {name} is newly initialized and trained in full; "
+                    f"target_modules: {name} is a part of the head, which is trained in full; "
                     "it takes no adapter",
-                    f"target_modules：{name} 是新初始化的层，会完整训练，不加适配器",
+                    f"target_modules：{name} 属于输出头，会完整训练，不加适配器",
                 ),
                 hint=text(f"remove {last}", f"去掉 {last}"),
             )

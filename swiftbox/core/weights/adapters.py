@@ -13,35 +13,21 @@ import torch
 from peft import PeftModel, get_peft_model_state_dict
 from safetensors import safe_open
 
+from swiftbox.core.weights.score_head import PREFIX, Shapes
 from swiftbox.core.weights.vocabulary import grow, language_head
 from swiftbox.data.classes import CLASSES_FILE
 from swiftbox.errors import RunError
 from swiftbox.files import read_json
 from swiftbox.language import text
 
-PREFIX = "base_model.model."
-"""What peft puts before the names of a model's weights."""
-
 PLAIN_STARTS = ("gaussian", "orthogonal", "eva")
 """Values of init_lora_weights that leave the base as it is."""
-
-Shapes = Mapping[str, tuple[int, ...]]
-"""Shapes of an adapter's tensors by name."""
 
 
 def adapter_shapes(folder: Path) -> Shapes:
     """Return the shapes of an adapter's tensors."""
     with safe_open(folder / "adapter_model.safetensors", framework="pt") as file:
         return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 - no mapping
-
-
-def score_labels(adapters: Sequence[Shapes]) -> int | None:
-    """Return the number of outputs of the adapters' score head; None without one."""
-    for shapes in adapters:
-        for name, shape in shapes.items():
-            if name.endswith((".score.weight", ".classifier.weight")):
-                return shape[0]
-    return None
 
 
 def name_outputs(model: Any, folder: Path) -> None:

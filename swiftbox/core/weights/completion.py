@@ -22,7 +22,8 @@ from swiftbox.core.weights.placement import (
     tensor_files,
     without_known_extras,
 )
-from swiftbox.core.weights.quantized_bases import SCORE_HEADS, is_quantized
+from swiftbox.core.weights.quantized_bases import is_quantized
+from swiftbox.core.weights.score_head import head_parts, is_in_head
 from swiftbox.core.weights.vocabulary import language_head
 from swiftbox.errors import ResultError
 from swiftbox.files import read_json, write_json
@@ -103,7 +104,8 @@ class _AllowedChanges:
     """Rows of the embeddings."""
     patterns: re.Pattern[str] | None
     """Tensors that the class does not load."""
-    has_score: bool
+    head: tuple[str, ...]
+    """The parts of the head of a classifier."""
     body: str
     """What the names of the weights below the head begin with."""
     is_quantized: bool
@@ -122,7 +124,7 @@ class _AllowedChanges:
             ),
             embeddings.weight.shape[0],
             re.compile("|".join(f"(?:{pattern})" for pattern in patterns)) if patterns else None,
-            any(hasattr(model, name) for name in SCORE_HEADS),
+            head_parts(model),
             f"{model.base_model_prefix}.",
             is_quantized(model),
         )
@@ -134,11 +136,11 @@ class _AllowedChanges:
     def may_go(self, name: str) -> bool:
         """Tell whether a tensor is stored under another name too, or is the replaced head."""
         is_outside = name.count(".") == 1 or not name.startswith(self.body)
-        return _module(name) in self.tied or (self.has_score and is_outside)
+        return _module(name) in self.tied or (bool(self.head) and is_outside)
 
     def may_come(self, name: str) -> bool:
         """Tell whether a tensor is that of a head: a new one, or one that was tied."""
-        return _module(name) in self.ends or (self.has_score and _module(name) in SCORE_HEADS)
+        return _module(name) in self.ends or is_in_head(name, self.head)
 
     def fits(self, name: str, before: _Shapes, after: _Shapes) -> bool:
         """Tell whether a tensor has the shape that it has in the base."""

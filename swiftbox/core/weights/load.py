@@ -16,6 +16,7 @@ import transformers
 from transformers import AutoTokenizer
 
 from swiftbox.architectures.choice import ClassPurpose, require_class
+from swiftbox.architectures.stored_outputs import require_outputs
 from swiftbox.config.train import TrainConfig
 from swiftbox.config.tuners import FULL_TUNERS
 from swiftbox.core.weights.load_errors import explain_broken_files
@@ -49,6 +50,8 @@ def load_pretrained(
     trusted, has_score = bool(arguments.get("trust_remote_code")), labels is not None
     choice = require_class(folder, ClassPurpose(score=has_score, trusted=trusted))
     arguments |= {"local_files_only": True, "use_safetensors": True, "output_loading_info": True}
+    if labels is not None:
+        require_outputs(folder, labels)
     with explain_broken_files(folder):
         if labels is not None:
             arguments["config"] = score_config(folder, labels, trust_remote_code=trusted)

@@ -18,7 +18,6 @@ from swiftbox.core.weights.adapters import (
     adapter_shapes,
     attach_adapter,
     name_outputs,
-    score_labels,
 )
 from swiftbox.core.weights.cast import (
     Keep,
@@ -40,6 +39,8 @@ from swiftbox.core.weights.load import read_tokenizer
 from swiftbox.core.weights.merge_bases import BaseFiles, dequantize, load_merge_base
 from swiftbox.core.weights.merge_layers import merge_and_unload
 from swiftbox.core.weights.merge_memory import MergeMemory
+from swiftbox.core.weights.placement import require_head
+from swiftbox.core.weights.score_head import outputs_of
 from swiftbox.errors import ResultError, RunError
 from swiftbox.language import text
 from swiftbox.runs import events
@@ -158,8 +159,9 @@ def _merge_adapters(
     Each adapter is checked on the model that the adapters before it were merged into.
     """
     shapes = [adapter_shapes(adapter) for adapter in job.adapters]
-    files = job.files(job.base_folder, job.stored, score_labels(shapes))
+    files = job.files(job.base_folder, job.stored, outputs_of(shapes))
     model, keep = load_merge_base(files), job.memory.store().keep
+    require_head(model, job.base_folder, job.adapters[-1], shapes)
     for adapter in job.adapters:
         name_outputs(model, adapter)
     if dequantized and job.quantization is not None:

@@ -10,27 +10,27 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from swiftbox.architectures.modalities import TOWERS
-from swiftbox.core.weights.quantized_bases import SCORE_HEADS
+from swiftbox.core.weights.score_head import head_parts
 from swiftbox.core.weights.vocabulary import language_head
 
 
 def other_modalities(model: Any) -> tuple[str, ...]:
     """Return the names of the modules that text alone does not reach, the outermost of each."""
     decoder = model.get_decoder() if hasattr(model, "get_decoder") else model
-    head = language_head(model)
-    return tuple(_outside(model, "", decoder, head))
+    heads = {language_head(model), *map(model.get_submodule, head_parts(model))} - {None}
+    return tuple(_outside(model, "", decoder, heads))
 
 
-def _outside(module: Any, path: str, decoder: Any, head: Any) -> Iterator[str]:
+def _outside(module: Any, path: str, decoder: Any, heads: set[Any]) -> Iterator[str]:
     if module is decoder:
         yield from _towers_within(module, path)
         return
     for name, child in module.named_children():
         child_path = f"{path}.{name}" if path else name
-        if child is head or (not path and name in SCORE_HEADS):
+        if child in heads:
             continue
-        if any(part is decoder or part is head for part in child.modules()):
-            yield from _outside(child, child_path, decoder, head)
+        if any(part is decoder or part in heads for part in child.modules()):
+            yield from _outside(child, child_path, decoder, heads)
         elif next(child.parameters(), None) is not None:
             yield child_path
 

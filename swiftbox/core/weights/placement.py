@@ -9,20 +9,22 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from safetensors import safe_open
 
+from swiftbox.architectures.choice import stored_head
 from swiftbox.architectures.modalities import EXTRA
 from swiftbox.architectures.stored_forms import (
     is_side_tensor,
     read_stored,
 )
 from swiftbox.architectures.stored_settings import StoredForm, settings_of
-from swiftbox.core.weights.quantized_bases import SCORE_HEADS, stored_method
-from swiftbox.errors import ConfigError
+from swiftbox.core.weights.quantized_bases import stored_method
+from swiftbox.core.weights.score_head import Shapes, head_parts, is_in_head, unsaved_weights
+from swiftbox.errors import ConfigError, RunError
 from swiftbox.files import read_json
 from swiftbox.formatting import counted
 from swiftbox.language import text
@@ -62,19 +64,21 @@ def faults_of(
     folder: Path, model: Any, report: Mapping[str, Any], *, score: bool
 ) -> tuple[list[str], list[str]]:
     """Return the names of weights without a tensor, and of tensors without a weight."""
-    missing, unexpected = plain_faults(model, report, score=score)
+    missing, unexpected = plain_faults(folder, model, report, score=score)
     if stored_method(folder):
         return _faults_of_quantized(folder, model, missing, unexpected)
     return missing, unexpected
 
 
 def plain_faults(
-    model: Any, report: Mapping[str, Any], *, score: bool
+    folder: Path, model: Any, report: Mapping[str, Any], *, score: bool
 ) -> tuple[list[str], list[str]]:
     """Return the same of a model whose modules are those of its class."""
     missing, unexpected = sorted(report["missing_keys"]), sorted(report["unexpected_keys"])
     if score:
-        missing = [name for name in missing if not set(SCORE_HEADS) & set(name.split("."))]
+        has_head = stored_head(read_json(folder / "config.json")) == "score"
+        parts = () if has_head else head_parts(model)  # else it starts at random values
+        missing = [name for name in missing if not is_in_head(name, parts)]
         prefix = f"{model.base_model_prefix}."
         unexpected = [name for name in unexpected if name.startswith(prefix)]
     return missing, list(without_known_extras(unexpected, model.config))
@@ -101,6 +105,21 @@ def _faults_of_quantized(
     if form is not None:
         missing = sorted({*missing, *read_stored(stored_tensors(folder), form).lacking})
     return missing, unexpected
+
+
+def require_head(model: Any, folder: Path, adapter: Path, shapes: Sequence[Shapes]) -> None:
+    """Raise RunError if part of a classifier's head is in neither its folder nor its adapters.
+
+    Args:
+        model: The loaded base, without adapters.
+        folder: Its folder.
+        adapter: The folder of the last adapter.
+        shapes: The tensors of all adapters.
+    """
+    if head_parts(model):
+        lacking = unsaved_weights(model, tensor_files(folder), shapes)
+        if lacking:
+            raise _without_head(adapter, lacking)
 
 
 def without_known_extras(names: Iterable[str], config: Any) -> Iterator[str]:
@@ -192,5 +211,19 @@ def _contradiction(folder: Path, reason: str) -> ConfigError:
         hint=text(
             "restore the files of the original, or download it again",
             "请恢复其原有文件，或重新下载",
+        ),
+    )
+
+
+def _without_head(adapter: Path, names: list[str]) -> RunError:
+    return RunError(
+        text(
+            f"{adapter} and its base lack {counted(len(names), 'weight')} of the classifier's head "
+            f"({names[0]} ...), which would be random",
+            f"{adapter} 及其基座缺少分类头的 {len(names)} 个权重（{names[0]} ...），它们将是随机值",
+        ),
+        hint=text(
+            "train it again: `stage: classification` saves the whole head with the adapter",
+            "请重新训练：`stage: classification` 会将整个分类头随适配器保存",
         ),
     )

@@ -23,7 +23,7 @@ import transformers
 from transformers import AutoConfig
 from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
-from swiftbox.architectures.choice import ClassPurpose, require_class
+from swiftbox.architectures.choice import ClassPurpose, require_class, stored_head
 from swiftbox.architectures.stored_forms import (
     PACKED_FORMS,
     is_side_tensor,
@@ -34,6 +34,7 @@ from swiftbox.architectures.stored_settings import Shape, StoredForm
 from swiftbox.core.generation.recurrent_rows import uncached_kinds
 from swiftbox.core.weights.load_errors import CONVERSION, READING_ERRORS
 from swiftbox.core.weights.placement import plain_faults, stored_form, stored_tensors
+from swiftbox.files import read_json
 from swiftbox.runs.asked_child import NOT_KEPT
 from swiftbox.runs.optional_packages import BITSANDBYTES, MEDIA, SCIENCE
 
@@ -80,7 +81,8 @@ def trial_load(folder: Path, *, score: bool = False) -> dict[str, list[str]]:
     of its tensors. Where their form is not known, only the kinds of caches are looked at.
     """
     choice = require_class(folder, ClassPurpose(score=score))
-    settings = {"num_labels": 1} if score else {}
+    is_stored = stored_head(read_json(folder / "config.json")) == "score"
+    settings = {"num_labels": 1} if score and not is_stored else {}
     config = AutoConfig.from_pretrained(
         str(folder), trust_remote_code=False, local_files_only=True, **settings
     )
@@ -101,7 +103,7 @@ def trial_load(folder: Path, *, score: bool = False) -> dict[str, list[str]]:
         ignore_mismatched_sizes=True,
         output_loading_info=True,
     )
-    missing, unexpected = plain_faults(model, report, score=score)
+    missing, unexpected = plain_faults(folder, model, report, score=score)
     reshaped = [name for name, *shapes in report["mismatched_keys"] if _differ(shapes, form)]
     if form is not None:
         unexpected = [name for name in unexpected if not is_side_tensor(name)]

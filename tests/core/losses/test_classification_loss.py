@@ -9,12 +9,18 @@ import numpy as np
 import pytest
 import torch
 from classifiers import build_bert
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    ModernBertDecoderConfig,
+    ModernBertDecoderForSequenceClassification,
+)
 
 from swiftbox.config.classification import MULTI, REGRESSION, SINGLE
 from swiftbox.core.data.batches import LINES, PADDED
 from swiftbox.core.data.classified import encode_classified
-from swiftbox.core.losses.classification import measure
+from swiftbox.core.data.samples import ClassifiedRow, TokenRow
+from swiftbox.core.losses.classification import class_logits, measure
 from swiftbox.core.losses.terms import LossContext
 from swiftbox.data.classes import ClassTable
 from swiftbox.data.example import Example
@@ -54,7 +60,7 @@ def ours(folder: Path, model: Any, examples: list[Example], problem: str, layout
     units = [[sample] for result in encoded for sample in result.samples]
     assert len(units) == len(examples), [result.error for result in encoded]
     classes = ClassTable(problem, () if problem == REGRESSION else NAMES)
-    batch = method.collate(units, layout, classes)
+    batch = method.collate(units, layout, classes, model.config.pad_token_id)
     with torch.no_grad():
         terms = method.loss(model, batch, LossContext(config))
     return float(terms.total / terms.count)
@@ -88,6 +94,48 @@ def test_the_loss_of_pairs_of_an_encoder_is_that_of_transformers(problem: str, b
         for text, second, value in zip(TEXTS, seconds, values, strict=True)
     ]
     assert ours(bert, model, examples, problem, PADDED) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("layout", [LINES, PADDED])
+def test_tokens_of_padding_that_end_a_text_are_skipped_as_transformers_does(
+    layout: str, tiny: Path
+) -> None:
+    model, tokenizer = loaded(tiny, SINGLE), AutoTokenizer.from_pretrained(tiny)
+    model.config.pad_token_id = tokenizer(TEXTS[1])["input_ids"][-1]
+    inputs = [tokenizer(part, return_tensors="pt") for part in TEXTS]
+    target = TARGETS[SINGLE][1]
+    expected = [
+        float(model(**row, labels=label[None]).loss)
+        for row, label in zip(inputs, target, strict=True)
+    ]
+    examples = [
+        Example(text=part, target=value)
+        for part, value in zip(TEXTS, TARGETS[SINGLE][0], strict=True)
+    ]
+    loss = ours(tiny, model, examples, SINGLE, layout)
+    assert loss == pytest.approx(sum(expected) / 3, rel=1e-9)
+
+
+def test_a_decoder_that_finds_the_last_token_by_itself_finds_it_in_a_padded_batch() -> None:
+    torch.manual_seed(0)
+    config = ModernBertDecoderConfig(
+        vocab_size=400,
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        pad_token_id=7,
+        num_labels=3,
+    )
+    model = ModernBertDecoderForSequenceClassification(config).double().eval()
+    ids = ([11, 12], [13, 14, 15, 16, 17])
+    rows = [TokenRow(np.array(row, np.int32), np.array(row, np.int32)) for row in ids]
+    units = [[ClassifiedRow(row, ("a",))] for row in rows]
+    batch = METHODS["classification"].collate(units, PADDED, ClassTable(SINGLE, NAMES), 7)
+    with torch.no_grad():
+        logits = class_logits(model, batch)
+        expected = torch.cat([model(torch.tensor([row])).logits for row in ids])
+    assert torch.allclose(logits, expected, rtol=1e-9)  # float64; other shapes of the products
 
 
 def test_a_text_is_cut_as_the_tokenizer_cuts_it(bert: Path) -> None:
