@@ -156,8 +156,8 @@ DISTILLATION_ROWS: Rows = {
         "adapters of a teacher are not loaded here",
         "此处不加载教师的适配器",
         (
-            "merge them first (`swiftbox merge`), then teacher_model=...",
-            "请先合并（`swiftbox merge`），再给出 teacher_model=...",
+            "merge them first (`swiftbox new merge -o merge.yaml`), then teacher_model=...",
+            "请先合并（`swiftbox new merge -o merge.yaml`），再给出 teacher_model=...",
         ),
         "teacher_adapters",
     ),

@@ -18,7 +18,8 @@ from swiftbox.language import text
 from swiftbox.models import weights
 from swiftbox.models.adapters import Adapter
 from swiftbox.models.text_models import SCORES
-from swiftbox.models.vocabulary_rows import require_rows
+from swiftbox.models.unservable_adapters import require_same_rows
+from swiftbox.models.vocabulary_rows import require_rows, require_rows_of_tokens
 
 FLOATS = {"F32": "float32", "BF16": "bfloat16", "F16": "float16", "F64": "float32"}
 """Number types of plain weights; a model with other types is quantized."""
@@ -80,6 +81,20 @@ def require_adapters_fit(folder: Path, adapters: Sequence[Adapter], name: str) -
         base_weights = _base_weights(folder, files)
         require_matching_layers(base_weights, adapters, name)
         require_rows(base_weights.shapes, adapters)
+
+
+def require_builtin_adapters(folder: Path, adapters: Sequence[Adapter]) -> None:
+    """Raise ConfigError for adapters whose tokens or embeddings the builtin server has no room for.
+
+    `folder` is the base's; what a quantized one lacks is known once it is loaded.
+    """
+    files = weights.read_weights(folder)
+    if not files.is_complete or _stored_quantization(folder, files):
+        return
+    shapes = _base_weights(folder, files).shapes
+    require_same_rows(shapes, adapters)
+    for adapter in adapters:
+        require_rows_of_tokens(folder, shapes, [adapter])
 
 
 def _quantized(folder: Path, format: str) -> ConfigError:

@@ -56,10 +56,10 @@ def require_rows_of_tokens(folder: Path, shapes: Shapes, adapters: Sequence[Adap
 
 def _rows_with(shapes: Shapes, adapters: Sequence[Adapter]) -> int | None:
     """Return the rows that a base has with its adapters; None if they are not known."""
-    rows = _rows_of(shapes)
+    rows = rows_of(shapes)
     for adapter in adapters:
-        rows = _rows_of(adapter.shapes) or rows
-        trained = _trained_rows(adapter.config)
+        rows = rows_of(adapter.shapes) or rows
+        trained = trained_rows(adapter.config)
         beyond = {row for row in trained if row >= (rows or 0)}
         if rows is None or not beyond:
             continue
@@ -69,7 +69,7 @@ def _rows_with(shapes: Shapes, adapters: Sequence[Adapter]) -> int | None:
     return rows
 
 
-def _rows_of(shapes: Shapes) -> int | None:
+def rows_of(shapes: Shapes) -> int | None:
     """Return the rows of the embeddings; None without any, or with embeddings of two sizes."""
     rows = {shape[0] for name, shape in shapes.items() if shape and TABLE.search(name)}
     rows |= {
@@ -78,7 +78,7 @@ def _rows_of(shapes: Shapes) -> int | None:
     return rows.pop() if len(rows) == 1 else None
 
 
-def _trained_rows(config: Mapping[str, Any]) -> set[int]:
+def trained_rows(config: Mapping[str, Any]) -> set[int]:
     """Return the rows that an adapter trains alone."""
     rows = config.get("trainable_token_indices") or []
     return {row for group in (rows.values() if isinstance(rows, dict) else [rows]) for row in group}
@@ -111,7 +111,7 @@ def _no_row_of_token(folder: Path, token: str, row: int, rows: int) -> ConfigErr
             "适配器中也没有新增的行",
         ),
         hint=text(
-            "to merge without the new tokens, give a copy of the adapter that has no "
+            "to use it without the new tokens, give a copy of the adapter that has no "
             "tokenizer_config.json; to have them, train with new_tokens",
             "若不需要新词元，请给出不含 tokenizer_config.json 的适配器副本；"
             "若需要，请以 new_tokens 训练",

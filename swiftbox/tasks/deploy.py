@@ -31,11 +31,15 @@ from swiftbox.models.location import (
     require_all,
     short_name,
 )
-from swiftbox.models.merge_checks import require_adapters_fit, require_matching_name
-from swiftbox.models.new_tokens import require_no_new_tokens
+from swiftbox.models.merge_checks import (
+    require_adapters_fit,
+    require_builtin_adapters,
+    require_matching_name,
+)
 from swiftbox.models.templates import require_bounded_templates
 from swiftbox.models.text_models import require_writes_text
 from swiftbox.models.trial_loading import uncached_by_builtin
+from swiftbox.models.unservable_adapters import require_plain_loras
 from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.events import Emit
@@ -272,10 +276,12 @@ def _require_matching_adapters(config: DeployConfig) -> None:
         require_bounded_templates(adapter.folder)
     if config.engine == "vllm":
         builtin = text("set engine: builtin", "设 engine: builtin")
-        require_no_new_tokens((adapter.folder for adapter in adapters), "vLLM", builtin)
+        require_plain_loras(adapters, builtin)
     folder = locate_recorded(name, key="model", hub=config.hub) if adapters and name else None
     if folder is not None:
         require_adapters_fit(folder, adapters, name)
+        if config.engine == "builtin":
+            require_builtin_adapters(folder, adapters)
 
 
 def check_availability(config: DeployConfig) -> None:

@@ -40,9 +40,9 @@ from swiftbox.hub.fetch import fetch_model
 from swiftbox.language import text
 from swiftbox.models.gguf_files import holds_gguf
 from swiftbox.models.location import short_name
-from swiftbox.models.new_tokens import require_no_new_tokens
 from swiftbox.models.requirements import NOTE, Remark
 from swiftbox.models.text_models import require_named_text
+from swiftbox.models.unservable_adapters import require_no_new_tokens
 from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.events import Emit

@@ -79,7 +79,8 @@ def _conflicts(config: TrainConfig) -> Iterator[tuple[str, str]]:
         yield (
             text("cannot be added to an adapter", "不能加到已有的适配器上"),
             text(
-                "merge the adapter first (`swiftbox merge`)", "请先合并适配器（`swiftbox merge`）"
+                "merge the adapter first: `swiftbox new merge -o merge.yaml adapter=...`",
+                "请先合并适配器：`swiftbox new merge -o merge.yaml adapter=...`",
             ),
         )
     yield from _conflicts_of_modules(config)
@@ -164,7 +165,7 @@ def require_no_trained_rows(settings: dict[str, Any], folder: Path) -> None:
                 f"adapter：{folder} 含新增词元，而模型本身没有",
             ),
             hint=text(
-                "merge it (`swiftbox merge`), then train the result",
-                "先合并（`swiftbox merge`），再训练合并结果",
+                "merge it (`swiftbox new merge -o merge.yaml adapter=...`), then train the result",
+                "先合并（`swiftbox new merge -o merge.yaml adapter=...`），再训练合并结果",
             ),
         )

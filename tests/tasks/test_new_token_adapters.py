@@ -26,7 +26,7 @@ def test_vllm_is_not_given_one(tiny: Path, adapter: Path) -> None:
     keys = {"task": "deploy", "hub": "local", "port": 0, "model": str(tiny)}
     content = json.dumps({**keys, "adapter": str(adapter), "engine": "vllm"})
     config = plan(loads(content, source="a.yaml").config, made_up("cuda", vllm="0.33.0")).config
-    with pytest.raises(ConfigError, match="vLLM cannot load an adapter with new tokens") as refused:
+    with pytest.raises(ConfigError, match="vLLM cannot load it: it has new tokens") as refused:
         check_config(with_absolute_paths(config))
     assert "merge it first" in refused.value.hint
 
@@ -35,7 +35,7 @@ def test_lm_eval_is_not_given_one(tiny: Path, adapter: Path) -> None:
     keys = {"task": "evaluate", "hub": "local", "model": str(tiny), "adapter": str(adapter)}
     content = json.dumps({**keys, "backend": "lm_eval", "benchmarks": ["sample_mmlu"]})
     config = plan(loads(content, source="a.yaml").config, made_up("cpu")).config
-    with pytest.raises(ConfigError, match="lm_eval cannot load an adapter with new tokens"):
+    with pytest.raises(ConfigError, match="lm_eval cannot load it: it has new tokens"):
         check_config(with_absolute_paths(config))
 
 

@@ -116,7 +116,8 @@ class Network:
         rows, self.vocabulary = self.vocabulary, make_room(model, folder)
         if rows < self.vocabulary:
             model.get_output_embeddings().register_forward_hook(partial(_without_new_rows, rows))
-        if len(tokenizer) > self.vocabulary:
+        # Some published tokenizers exceed their embeddings, with tokens that nobody uses.
+        if len(tokenizer) > max(self.vocabulary, len(self.tokenizers[BASE])):
             raise _misfit(folder, f"{len(tokenizer)} > {self.vocabulary} tokens")
 
     def _load_adapter(self, folder: Path, peft_name: str) -> None:
