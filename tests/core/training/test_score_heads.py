@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 import transformers
+from bitsandbytes.nn import Linear4bit
 from classifiers import build_bert, write_classes
 from peft import get_peft_model_state_dict
 from recorded_training import train_config
@@ -19,9 +20,11 @@ from tiny import write_config
 from swiftbox.config.merge import MergeConfig
 from swiftbox.config.train import TrainConfig
 from swiftbox.core.tuners.attach import AdapterStart, attach
-from swiftbox.core.weights.score_head import head_parts, outputs_of
+from swiftbox.core.weights.load import load_trainable
+from swiftbox.core.weights.score_head import head_parts, is_in_head, outputs_of
 from swiftbox.core.weights.trial_load import report_on
 from swiftbox.errors import RunError, UserError
+from swiftbox.methods import METHODS
 from swiftbox.tasks import TASKS
 
 # The libraries' own warnings are theirs; log.txt shows them.
@@ -122,6 +125,15 @@ def test_a_merge_has_the_head_of_the_adapter_and_refuses_one_that_is_not_complet
     (tmp_path / "continued").mkdir()
     with pytest.raises(UserError, match="lack 2 weights of the classifier's head"):
         train_config(path, tmp_path / "continued")
+
+
+def test_no_part_of_a_head_is_quantized(deberta: Path) -> None:
+    keys = {"tuner_type": "qlora", "dtype": "float32", "attn_implementation": "eager"}
+    config = METHODS["classification"].config(task="train", model="m", dataset="d", **keys)
+    model = load_trainable(deberta, config, head="score", device=torch.device("cpu"), labels=3)
+    layers = [name for name, layer in model.named_modules() if isinstance(layer, Linear4bit)]
+    assert layers  # those of the body
+    assert not any(is_in_head(name, head_parts(model)) for name in layers)
 
 
 def test_a_stored_classifier_without_its_head_is_not_loaded(tmp_path: Path) -> None:
