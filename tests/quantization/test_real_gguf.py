@@ -78,7 +78,7 @@ def test_the_file_is_served_with_the_tokens_of_the_training_and_answers(
         with stranger, pytest.raises(AuthenticationError):
             stranger.models.list()
         box("runs", "stop", "served", cwd=tmp_path)
-        assert process.wait(HANG_S) == 0
+        assert process.wait(HANG_S) == 130  # stopped
     assert "sk-secret-1" not in (tmp_path / "served" / "log.txt").read_text("utf-8")
 
 
