@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from swiftbox.config.train import TrainConfig
@@ -70,6 +71,20 @@ def another_vocabulary(difference: TokenDifference) -> ConfigError:
             "请选同一系列的教师与学生；任何教师的回答都可作为数据用 stage: sft 学习",
         ),
     )
+
+
+@contextmanager
+def errors_of_teacher() -> Iterator[None]:
+    """Put the teacher's setting in front of errors about a model."""
+    try:
+        yield
+    except ConfigError as error:
+        lines = [
+            line.removeprefix("model: ").removeprefix("model：")
+            for line in error.message.split("\n")
+        ]
+        named = "\n".join(text(f"{KEY}: {line}", f"{KEY}：{line}") for line in lines)
+        raise ConfigError(named, hint=error.hint) from None
 
 
 def teacher_conflicts(config: TrainConfig) -> Iterator[tuple[str, str]]:

@@ -81,6 +81,13 @@ class TrainConfig(
         return False
 
     @property
+    def answer_length(self) -> int:
+        """Return the most tokens of an answer that is generated to a prompt; 0 if none is."""
+        if not (self.generates_answers or self.samples_answers):
+            return 0
+        return int(self.model_dump()["max_completion_length"])
+
+    @property
     def keeps_bfloat16_weights(self) -> bool:
         """Return whether a full training keeps its weights in bfloat16, not in float32."""
         return self.pure_bf16 and self.tuner_type in FULL_TUNERS

@@ -1,10 +1,11 @@
-"""The tokens of a tokenizer and their ids, from tokenizer.json alone."""
+"""The tokens of a tokenizer and their ids, from its files alone."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+from swiftbox.config.groups import as_list
 from swiftbox.models.metadata import MetadataError, read_object
 
 
@@ -23,10 +24,31 @@ def token_ids(folder: Path) -> dict[str, int]:
     return ids
 
 
+def tokens_of_settings(folder: Path) -> list[str]:
+    """Return the tokens that a folder's tokenizer_config.json names.
+
+    Those that tokenizer.json does not have are added when transformers loads the tokenizer.
+    """
+    try:
+        settings = read_object(folder / "tokenizer_config.json")
+    except (MetadataError, OSError):
+        return []
+    entries = [value for key, value in settings.items() if key.endswith("_token")]
+    for key in ("added_tokens_decoder", "additional_special_tokens", "extra_special_tokens"):
+        value = settings.get(key)
+        entries += value.values() if isinstance(value, dict) else as_list(value)
+    contents = [entry.get("content") if isinstance(entry, dict) else entry for entry in entries]
+    return list(dict.fromkeys(content for content in contents if isinstance(content, str)))
+
+
 def _ids_of_vocabulary(vocabulary: Any) -> dict[str, int]:
     """Return ids by token: a mapping, or for Unigram a list of tokens with their scores."""
     if isinstance(vocabulary, dict):
-        return {str(token): token_id for token, token_id in vocabulary.items()}
+        return {
+            str(token): token_id
+            for token, token_id in vocabulary.items()
+            if isinstance(token_id, int)
+        }
     if isinstance(vocabulary, list):
         pairs = [entry for entry in vocabulary if isinstance(entry, list) and entry]
         return {str(entry[0]): token_id for token_id, entry in enumerate(pairs)}

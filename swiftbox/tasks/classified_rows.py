@@ -10,7 +10,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from swiftbox.architectures.positions import require_positions
 from swiftbox.architectures.stored_outputs import require_outputs, stored_outputs
 from swiftbox.config.classification import ClassificationFields
 from swiftbox.config.train import TrainConfig
@@ -132,10 +131,6 @@ def require_scores(config: TrainConfig, inspection: Inspection) -> None:
     """Raise ConfigError for a model that cannot score rows of this training, whatever they are."""
     if not isinstance(config, ClassificationFields):
         require_outputs(inspection.folder, 1)
-        return
-    tensors = inspection.weights.tensors.items()
-    shapes = {name: shape for name, (_dtype, shape) in tensors}
-    require_positions(inspection.config, shapes, config.max_length)
 
 
 def check_labels(

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from swiftbox.config.references import is_reference
-from swiftbox.config.teacher import KEY, another_vocabulary, teacher_of, token_difference
+from swiftbox.config.teacher import (
+    KEY,
+    TokenDifference,
+    another_vocabulary,
+    errors_of_teacher,
+    teacher_of,
+    token_difference,
+)
 from swiftbox.config.train import TrainConfig
 from swiftbox.errors import ConfigError
 from swiftbox.language import text
 from swiftbox.models.inspection import Inspection
 from swiftbox.models.location import find_folder
 from swiftbox.models.requirements import NOTE, Remark
-from swiftbox.models.token_ids import token_ids
+from swiftbox.models.token_ids import token_ids, tokens_of_settings
 from swiftbox.tasks.checks import OnRemark, inspect_model, require_loadable
+from swiftbox.tasks.model_demands import require_learned_positions
 
 
 def check_teacher(
@@ -37,10 +43,11 @@ def check_teacher(
         message = text(f"{KEY}: {finding.message}", f"{KEY}：{finding.message}")
         on_remark(Remark(finding.level, finding.topic, message, finding.hint))
 
-    with _errors_of_teacher():
+    with errors_of_teacher():
         inspection = inspect_model(name, config, remark, uses_template=False)
         if inspection is not None:
             require_loadable(config, inspection, remark)
+            require_learned_positions(config, inspection)
     if inspection is not None and student is not None:
         require_shared_tokens(student.folder, inspection.folder)
     return inspection
@@ -57,20 +64,6 @@ def _remark_on_unused(config: TrainConfig, on_remark: OnRemark) -> None:
             )
             hint = text("set lmbda below 1, or remove it", "请设 lmbda 小于 1，或去掉它")
             on_remark(Remark(NOTE, key, message, hint))
-
-
-@contextmanager
-def _errors_of_teacher() -> Iterator[None]:
-    """Put the teacher's setting in front of errors about a model."""
-    try:
-        yield
-    except ConfigError as error:
-        lines = [
-            line.removeprefix("model: ").removeprefix("model：")
-            for line in error.message.split("\n")
-        ]
-        named = "\n".join(text(f"{KEY}: {line}", f"{KEY}：{line}") for line in lines)
-        raise ConfigError(named, hint=error.hint) from None
 
 
 def _require_another_model(config: TrainConfig, teacher: str, revision: str | None) -> None:
@@ -95,5 +88,13 @@ def require_shared_tokens(student: Path, teacher: Path) -> None:
     Tokenizers without a tokenizer.json are compared when they are loaded.
     """
     ids, others = token_ids(student), token_ids(teacher)
-    if ids and others and (difference := token_difference(ids, others)):
+    if not ids or not others:
+        return
+    if difference := token_difference(ids, others):
         raise another_vocabulary(difference)
+    there = {*others, *tokens_of_settings(teacher)}
+    added = [token for token in tokens_of_settings(student) if token not in ids]
+    missing = [place for place, token in enumerate(added) if token not in there]
+    if missing:
+        first, new_id = missing[0], max(ids.values()) + 1
+        raise another_vocabulary(TokenDifference(added[first], new_id + first, None, len(missing)))

@@ -41,6 +41,7 @@ from swiftbox.tasks.checks import (
     report,
     require_loadable,
 )
+from swiftbox.tasks.model_demands import require_family, require_learned_positions
 from swiftbox.tasks.row_remarks import (
     remark_learned_rows,
     remark_unread_variables,
@@ -174,20 +175,8 @@ def _check_model(config: TrainConfig, inspection: Inspection, on_remark: OnRemar
         from swiftbox.tasks.classified_rows import require_scores
 
         require_scores(config, inspection)
-    family = inspection.config.get("model_type")
-    if config.model_type and family and config.model_type not in (family, family.split("_")[0]):
-        series = family.rstrip("0123456789_.")
-        if not series.startswith(config.model_type):
-            raise ConfigError(
-                text(
-                    f"model_type: {config.model_type} requested, but config.json has {family}",
-                    f"model_type：要求 {config.model_type}，但 config.json 为 {family}",
-                ),
-                hint=text(
-                    "remove model_type, or choose a model of that family",
-                    "去掉 model_type 或更换模型",
-                ),
-            )
+    require_learned_positions(config, inspection)
+    require_family(config, inspection)
 
 
 def _check_adapter(config: TrainConfig) -> None:

@@ -19,6 +19,7 @@ from swiftbox.launch.prepare import check_config
 from swiftbox.plan import plan
 from swiftbox.tasks.load import load
 from swiftbox.tasks.teacher_check import check_teacher
+from swiftbox.tasks.train import TRAIN
 
 WRONG: dict[str, tuple[str, dict[str, Any], str]] = {
     "a negative beta": ("dpo", {"beta": -1}, "beta: should be greater than 0 (got -1)"),
@@ -184,6 +185,26 @@ def test_a_teacher_without_a_token_of_the_student_is_refused(tmp_path: Path, tin
     path = write_config(tmp_path / "a.yaml", student, data, stage="gkd", teacher_model=str(tiny))
     assert "teacher_model: it does not have the student's vocabulary: '<think>'" in refusal(path)
     assert "(1 tokens differ)" in refusal(path)
+
+
+def test_tokens_that_only_the_student_s_settings_name_are_those_of_the_student(
+    tmp_path: Path, tiny: Path
+) -> None:
+    """As transformers adds them to the tokenizer that a run loads."""
+    data = write_chats(tmp_path / "rows.jsonl", 8)
+    student, teacher = (shutil.copytree(tiny, tmp_path / name) for name in ("student", "teacher"))
+    path = write_config(tmp_path / "a.yaml", student, data, stage="gkd", teacher_model=str(teacher))
+    settings = student / "tokenizer_config.json"
+    content = json.loads(settings.read_text("utf-8")) | {"pad_token": "<pad>"}
+    settings.write_text(json.dumps(content), "utf-8")
+    by_check = refusal(path)
+    assert "'<pad>', number 600 of the student, is not one of its tokens" in by_check
+    config = plan(load(path).config, made_up("cpu")).config
+    with pytest.raises(UserError) as by_child:
+        TRAIN.run(config, tmp_path, lambda *_arguments, **_fields: None)
+    assert by_check.startswith(by_child.value.message)
+    shutil.copy(settings, teacher)
+    check_config(config)
 
 
 def test_a_teacher_with_further_tokens_is_accepted(tmp_path: Path, tiny: Path) -> None:

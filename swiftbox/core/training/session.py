@@ -13,7 +13,6 @@ import torch
 from transformers import set_seed
 from transformers.utils.logging import disable_progress_bar
 
-from swiftbox.architectures.positions import require_positions
 from swiftbox.config.train import TrainConfig
 from swiftbox.config.tuners import FULL_TUNERS
 from swiftbox.core.attention.varlen import with_masks
@@ -61,8 +60,8 @@ from swiftbox.core.tuners.initialization import rebase_on_original
 from swiftbox.core.weights.cast import copy_processor
 from swiftbox.core.weights.completion import copied_message, copy_left_out, tensor_difference
 from swiftbox.core.weights.load import load_trainable
+from swiftbox.core.weights.positions import require_learned_positions
 from swiftbox.core.weights.vocabulary import add_tokens, extend_model
-from swiftbox.files import read_json
 from swiftbox.language import text
 from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
@@ -148,9 +147,7 @@ def load_base(
     placed = None if is_sharded(config) else device
     labels = 1 if head.classes is None else head.classes.outputs
     model = load_trainable(folder, config, head=head.kind, device=placed, labels=labels)
-    if head.classes is not None:
-        shapes = {name: tuple(weight.shape) for name, weight in model.named_parameters()}
-        require_positions(read_json(folder / "config.json"), shapes, config.max_length)
+    require_learned_positions(model, folder, config)
     weights = list(model.parameters())
     emit(
         events.LOADED,

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from swiftbox.config.teacher import another_vocabulary, token_difference
+from swiftbox.config.teacher import another_vocabulary, errors_of_teacher, token_difference
 from swiftbox.core.attention.varlen import VARLEN, implementation
 from swiftbox.core.data.batches import PADDED, SEPARATE
 from swiftbox.core.data.layouts import TURNS, choose_layout
@@ -17,6 +17,7 @@ from swiftbox.core.losses.teacher import Teacher
 from swiftbox.core.training.rope_lengths import fix_rope_lengths
 from swiftbox.core.training.trainer_inputs import TrainerInputs
 from swiftbox.core.weights.load import load_pretrained, loaded_attention, read_tokenizer
+from swiftbox.core.weights.positions import require_learned_positions
 from swiftbox.language import text
 from swiftbox.runs import events
 from swiftbox.runs.events import Emit
@@ -42,6 +43,8 @@ def load_teacher(
         trust_remote_code=config.trust_remote_code,
         device_map={"": inputs.arguments.device},
     )
+    with errors_of_teacher():
+        require_learned_positions(network, folder, config)
     network.requires_grad_(requires_grad=False).eval()
     network.config.use_cache = network.config.get_text_config().use_cache = False
     fix_rope_lengths(network, parts, config, emit)
