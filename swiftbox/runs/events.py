@@ -128,6 +128,7 @@ COMMON: Mapping[str, Fields] = {
         {
             "adapter": "local folder or folders of the adapters, or null",
             "teacher": "local folder of a distillation's teacher",
+            "teacher_revision": "its commit or revision, or null",
             "adapters": "local folder of each served adapter by its name",
             "dataset_sha256": "hash of the training rows",
             "val_dataset_sha256": "hash of the rows that are held out by name, or null",

@@ -35,9 +35,13 @@ if TYPE_CHECKING:
     from swiftbox.devices.machine import Machine
     from swiftbox.fit.forecast import Forecast, RunInputs
     from swiftbox.fit.workload import Workload
+    from swiftbox.hub.download import Download
     from swiftbox.tasks.checks import OnRemark
     from swiftbox.tasks.effects import Effects
     from swiftbox.tasks.task import Resolved
+
+REVISIONS = ("revision", "teacher_revision")
+"""Inputs that are not known of every folder."""
 
 
 def resolve(config: TrainConfig, machine: Machine) -> Resolved:
@@ -93,7 +97,8 @@ def run(config: TrainConfig, folder: Path, emit: Emit) -> Path | None:
     fetched = fetch_model(config.model, hub=config.hub, revision=config.revision, emit=emit)
     model = fetched.folder
     _require_usable(config, model, emit)
-    adapter, teacher = _fetch_adapter(config, emit), _fetch_teacher(config, emit)
+    adapter, taught = _fetch_adapter(config, emit), _fetch_teacher(config, emit)
+    teacher = taught.folder if taught else None
     fetch = partial(fetch_dataset, columns=config.columns, hub=config.hub, emit=emit)
     sources, validation = fetch(config.dataset), fetch(config.val_dataset or [])
     data_hash = dataset_hash(sources)
@@ -103,7 +108,7 @@ def run(config: TrainConfig, folder: Path, emit: Emit) -> Path | None:
         "adapter": str(adapter) if adapter else None,
         "dataset_sha256": data_hash,
         "val_dataset_sha256": dataset_hash(validation) if validation else None,
-        **({"teacher": str(teacher)} if teacher else {}),
+        **_inputs_of_teacher(config, taught),
     }
     require_same_inputs(folder, inputs)
     emit(events.INPUTS, **inputs)
@@ -131,8 +136,8 @@ def _fetch_adapter(config: TrainConfig, emit: Emit) -> Path | None:
     return adapter.folder
 
 
-def _fetch_teacher(config: TrainConfig, emit: Emit) -> Path | None:
-    """Return the folder of a distillation's teacher; None for a method without one."""
+def _fetch_teacher(config: TrainConfig, emit: Emit) -> Download | None:
+    """Return where a distillation's teacher is; None for a method without one."""
     from swiftbox.hub.fetch import fetch_model
     from swiftbox.models.inspection import require_usable_model
 
@@ -140,10 +145,18 @@ def _fetch_teacher(config: TrainConfig, emit: Emit) -> Path | None:
         return None
     name, revision = teacher_of(config)
     emit(events.STAGE, name="fetch", detail=name)
-    folder = fetch_model(name, hub=config.hub, revision=revision, emit=emit, key=TEACHER).folder
+    fetched = fetch_model(name, hub=config.hub, revision=revision, emit=emit, key=TEACHER)
     if not Path(name).exists():  # a local one was checked before the start
-        require_usable_model(folder, emit, known=name)
-    return folder
+        require_usable_model(fetched.folder, emit, known=name)
+    return fetched
+
+
+def _inputs_of_teacher(config: TrainConfig, teacher: Download | None) -> dict[str, str | None]:
+    """Return what a run records of its teacher; empty without one."""
+    if teacher is None:
+        return {}
+    revision = teacher.commit or teacher_of(config)[1]
+    return {"teacher": str(teacher.folder), "teacher_revision": revision}
 
 
 def _require_continuable(adapter: Path) -> None:
@@ -176,7 +189,7 @@ def require_same_inputs(folder: Path, inputs: Mapping[str, Any]) -> None:
     if not recorded or not checkpoints(folder):
         write_json(folder / INPUTS, inputs)
         return
-    unknown = {"revision"} if None in (recorded.get("revision"), inputs.get("revision")) else set()
+    unknown = {key for key in REVISIONS if None in (recorded.get(key), inputs.get(key))}
     changed = [key for key, value in inputs.items() if recorded.get(key) != value]
     changed = [key for key in changed if key not in unknown]
     if changed:
