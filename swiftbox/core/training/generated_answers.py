@@ -35,6 +35,9 @@ from swiftbox.runs.diagnosis import first_line, is_out_of_memory
 
 Unit = Sequence[Sample]
 
+SMALLEST_NOISE = 2.0**-32
+"""Stands for a draw of 0, which some processors round to: any token would be the likeliest."""
+
 
 @dataclass(frozen=True)
 class UpdatePlace:
@@ -151,6 +154,7 @@ class SampledTokens(LogitsProcessor):
         noise = torch.empty_like(scores, dtype=torch.float32)
         for row, generator in zip(noise, self.generators, strict=True):
             row.exponential_(generator=generator)
+        noise.clamp_(min=SMALLEST_NOISE)
         return scores.float() / self.temperature - noise.log()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,6 +29,7 @@ from swiftbox.errors import RunError
 from swiftbox.plan import plan
 from swiftbox.tasks import TASKS
 from swiftbox.tasks.load import load
+from swiftbox.tasks.train import require_same_inputs
 
 # The libraries' own warnings are theirs; log.txt shows them.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -101,6 +103,12 @@ def test_another_teacher_in_the_place_of_the_first_is_refused_on_resume(
     other = config.model_copy(update={"teacher_model": str(moved)})
     with pytest.raises(RunError, match="teacher: changed since the checkpoint"):
         TASKS["train"].run(other, saved.parent, lambda _event, **_fields: None)
+    record = saved.parent / "inputs.json"
+    inputs = json.loads(record.read_text("utf-8")) | {"teacher_revision": "1" * 40}
+    record.write_text(json.dumps(inputs), "utf-8")
+    require_same_inputs(saved.parent, {**inputs, "teacher_revision": None})  # not known
+    with pytest.raises(RunError, match="teacher_revision: changed since the checkpoint"):
+        require_same_inputs(saved.parent, {**inputs, "teacher_revision": "2" * 40})
 
 
 def test_answers_do_not_depend_on_how_many_rows_are_answered_at_once(tiny: Path) -> None:
@@ -164,6 +172,17 @@ def test_noise_makes_the_likeliest_token_a_sample_of_the_distribution() -> None:
     shares = torch.bincount(noisy.argmax(1), minlength=3) / draws
     expected = (scores[0] / temperature).softmax(0)
     assert torch.allclose(shares, expected, atol=0.02)  # 6 standard deviations
+
+
+def test_a_draw_of_zero_makes_no_impossible_token_the_likeliest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def exponential(noise: torch.Tensor, **_options: object) -> torch.Tensor:
+        return noise.copy_(torch.tensor([1.0, 0.0, 1.0]))
+
+    monkeypatch.setattr(torch.Tensor, "exponential_", exponential)
+    scores = torch.tensor([[0.0, -60.0, -float("inf")]])
+    assert SampledTokens([1], 1.0, torch.device("cpu"))(None, scores).argmax() == 0
 
 
 def test_the_model_s_own_sampling_settings_do_not_change_its_answers(tiny: Path) -> None:
