@@ -8,6 +8,7 @@ conversations exactly as the model's template does.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -140,9 +141,17 @@ def write_modelfile(folder: Path, tokenizer: Any, generation: Mapping[str, Any])
             lines.append(f'TEMPLATE """{_without_beginning(texts, tokenizer).to_go()}"""')
     for end in _ends(tokenizer, generation):
         lines.append(f"PARAMETER stop {json.dumps(end, ensure_ascii=False)}")
-    lines += [f"PARAMETER {name} {generation[name]}" for name in SAMPLING if generation.get(name)]
+    for name in SAMPLING:
+        if _is_number(number := generation.get(name)):
+            lines.append(f"PARAMETER {name} {number}")
     (folder / FILE).write_text("\n".join(lines) + "\n", encoding="utf-8")
     return texts is not None
+
+
+def _is_number(value: Any) -> bool:
+    """Tell whether a setting is a number; a text could bring directives of its author."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and math.isfinite(value) and value != 0
 
 
 def _without_beginning(texts: TurnTexts, tokenizer: Any) -> TurnTexts:

@@ -84,6 +84,14 @@ def test_the_modelfile_names_the_file_the_ends_and_the_sampling(tmp_path: Path) 
     assert r'{{ if eq .Role "system" }}{{ "<|im_start|>system\n" }}{{ .Content }}' in line
 
 
+@pytest.mark.parametrize("value", ["0.6\nADAPTER ./x", True, [0.6], float("nan"), None, 0])
+def test_a_setting_that_is_not_a_number_is_left_out(value: object, tmp_path: Path) -> None:
+    generation = {"eos_token_id": [7], "temperature": value, "top_p": 0.9}
+    write_modelfile(tmp_path, Tokenizer(CHATML, begins=True), generation)
+    lines = (tmp_path / FILE).read_text("utf-8").splitlines()
+    assert lines[-2:] == ['PARAMETER stop "<7>"', "PARAMETER top_p 0.9"]
+
+
 def test_the_token_that_begins_a_text_is_left_to_ollama_where_the_tokenizer_adds_it(
     tmp_path: Path,
 ) -> None:
