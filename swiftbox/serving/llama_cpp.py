@@ -63,7 +63,7 @@ def server_limits(
 
     Raises MachineError if not even one fits.
     """
-    longest = int(_value(metadata, "context_length") or USEFUL_LENGTH)
+    longest = _value(metadata, "context_length") or USEFUL_LENGTH
     tokens = int(cache_bytes // max(1, token_bytes(metadata)))
     if config.max_model_len is not None:
         length = min(config.max_model_len, longest)
@@ -93,18 +93,18 @@ def _too_little_memory(cache_bytes: float) -> MachineError:
 
 def token_bytes(metadata: Mapping[str, Any]) -> float:
     """Return the key-value cache per token in bytes."""
-    layers, heads = (
-        int(_value(metadata, key) or 1) for key in ("block_count", "attention.head_count")
-    )
-    groups = int(_value(metadata, "attention.head_count_kv") or heads)
-    width = int(_value(metadata, "embedding_length") or 0) // heads
-    keys = int(_value(metadata, "attention.key_length") or width)
-    values = int(_value(metadata, "attention.value_length") or width)
+    layers, heads = (_value(metadata, key) or 1 for key in ("block_count", "attention.head_count"))
+    groups = _value(metadata, "attention.head_count_kv") or heads
+    width = _value(metadata, "embedding_length") // heads
+    keys = _value(metadata, "attention.key_length") or width
+    values = _value(metadata, "attention.value_length") or width
     return float(layers * groups * (keys + values) * CACHE_BYTES)
 
 
-def _value(metadata: Mapping[str, Any], key: str) -> Any:
-    return metadata.get(f"{metadata.get('general.architecture')}.{key}")
+def _value(metadata: Mapping[str, Any], key: str) -> int:
+    """Return a positive number of the metadata; 0 if it has none, or something else."""
+    value = metadata.get(f"{metadata.get('general.architecture')}.{key}")
+    return value if type(value) is int and value > 0 else 0
 
 
 def command(config: DeployConfig, target: LlamaTarget) -> list[str]:
@@ -117,11 +117,31 @@ def command(config: DeployConfig, target: LlamaTarget) -> list[str]:
     arguments += ["--parallel", str(limits.slots), "--cache-ram", "0"]
     arguments += ["--threads", str(target.threads), "--jinja"]
     # By default it lets the page of any site use it, and shows the prompts of others.
-    arguments += ["--cors-origins", "localhost", "--no-cors-credentials", "--no-slots", "--no-ui"]
+    origins = allowed_origin(config) or "localhost"
+    arguments += ["--cors-origins", origins, "--no-cors-credentials", "--no-slots", "--no-ui"]
     if target.variables:
         variables = json.dumps(dict(target.variables), ensure_ascii=False)
         arguments += ["--chat-template-kwargs", variables]
     return arguments
+
+
+def allowed_origin(config: DeployConfig) -> str:
+    """Return the origin whose pages may read answers; empty without any.
+
+    Raises ConfigError for several: the server would send them all, which no browser accepts.
+    """
+    origins = config.allowed_origins or []
+    if "*" in origins:
+        return "*"
+    if len(set(origins)) > 1:
+        raise ConfigError(
+            text(
+                f"allowed_origins: llama_cpp takes one origin or '*', not {len(origins)}",
+                f"allowed_origins：llama_cpp 只支持一个来源或 '*'，当前有 {len(origins)} 个",
+            ),
+            hint=text("name one origin", "请只填写一个来源"),
+        )
+    return next(iter(origins), "")
 
 
 def environment(inherited: Mapping[str, str], key: str | None) -> dict[str, str]:
@@ -132,6 +152,7 @@ def environment(inherited: Mapping[str, str], key: str | None) -> dict[str, str]
 
 def require_servable(config: DeployConfig) -> None:
     """Raise ConfigError for settings that llama.cpp's server does not have."""
+    allowed_origin(config)
     problem = _unsupported(config)
     if problem:
         raise ConfigError(

@@ -82,6 +82,7 @@ def test_a_file_that_is_cut_off_is_refused_before_it_is_served(folder: Path) -> 
         ({"adapter_loading": True}, "loads no adapters"),
         ({"tensor_parallel_size": 2}, "divides a model by layers"),
         ({"dtype": "float32"}, "computed in the types that it has"),
+        ({"allowed_origins": ["https://a.example", "https://b.example"]}, "one origin or"),
     ],
 )
 def test_settings_that_llama_cpp_does_not_have_are_refused(
@@ -102,8 +103,33 @@ def test_a_key_or_a_name_that_would_be_several_is_refused(
         deploying(model=folder, api_key_env="MY_KEY", served_model_name=name)
 
 
+@pytest.mark.parametrize(
+    ("origins", "option"),
+    [
+        (None, "localhost"),
+        (["https://a.example"], "https://a.example"),
+        (["https://a.example", "*"], "*"),
+    ],
+)
+def test_pages_of_an_allowed_origin_may_read_answers(
+    origins: list[str] | None, option: str
+) -> None:
+    config = DeployConfig(model="m", allowed_origins=origins)
+    target = LlamaTarget(Path("e"), Path("m"), "small", 8001, ServerLimits(512, 4), 2)
+    command = llama_cpp.command(config, target)
+    assert command[command.index("--cors-origins") + 1] == option
+
+
 def test_the_cache_of_a_token_is_computed_from_the_metadata() -> None:
     assert token_bytes(SMOL) == 30 * 3 * (64 + 64) * 2
+
+
+@pytest.mark.parametrize("value", ["many", -5, 1e300, float("nan"), True, None])
+def test_metadata_with_other_values_than_counts_sets_no_limits(value: object) -> None:
+    metadata = dict.fromkeys(SMOL, value) | {"general.architecture": "llama"}
+    limits = server_limits(metadata, DeployConfig(model="m"), 1e12)
+    assert limits.length > 0
+    assert limits.slots == 16
 
 
 @pytest.mark.parametrize(
