@@ -147,6 +147,7 @@ ALLOWED: dict[str, dict[str, str]] = {
         ),
         "the family is an identifier; a file of transformers is read",
     ),
+    "swiftbox/models/gguf_files.py": {"file.with_name(name)": FROM_A_FOLDER},
     "swiftbox/models/local.py": {"folder / entry.name": FROM_A_FOLDER},
     "swiftbox/models/location.py": {
         "folder / required_file": "one of two constants",

@@ -10,7 +10,7 @@ from swiftbox.language import text
 from swiftbox.models.location import find_folder
 
 SUFFIX = ".gguf"
-PART = re.compile(r"-(\d{5})-of-\d{5}\.gguf$")
+PART = re.compile(r"-(\d{5})-of-(\d{5})\.gguf$", re.ASCII)
 """The parts of a split file; llama.cpp opens the first and finds the others."""
 
 PROJECTOR = "mmproj"
@@ -30,6 +30,18 @@ def gguf_files(folder: Path) -> list[Path]:
     ]
 
 
+def parts_of(file: Path) -> list[Path]:
+    """Return the parts of a file that its name tells, or the file alone; they may be missing."""
+    part = PART.search(file.name)
+    if part is None:
+        return [file]
+    beginning = file.name[: part.start()]
+    names = (
+        f"{beginning}-{number:05}-of-{part[2]}{SUFFIX}" for number in range(1, int(part[2]) + 1)
+    )
+    return [file.with_name(name) for name in names]
+
+
 def holds_gguf(name: str | None) -> bool:
     """Tell whether a setting names a folder or a run here whose model is a GGUF file."""
     folder = find_folder(name) if name else None
@@ -42,9 +54,10 @@ def is_gguf_folder(folder: Path) -> bool:
 
 
 def require_gguf_file(folder: Path) -> Path:
-    """Return the GGUF file of a folder; raise ConfigError if it has none, or several."""
+    """Return the GGUF file of a folder; raise ConfigError if it has none, several, or a part."""
     files = gguf_files(folder)
     if len(files) == 1:
+        _require_parts(files[0])
         return files[0]
     if not files:
         raise ConfigError(
@@ -68,3 +81,15 @@ def require_gguf_file(folder: Path) -> Path:
             "请将要部署的文件连同分词器文件移到单独的目录",
         ),
     )
+
+
+def _require_parts(file: Path) -> None:
+    missing = next((part for part in parts_of(file) if not part.is_file()), None)
+    if missing is not None:
+        raise ConfigError(
+            text(
+                f"model: {file.parent} has {file.name}, but not {missing.name}",
+                f"model：{file.parent} 中有 {file.name}，但缺少 {missing.name}",
+            ),
+            hint=text("download the missing parts", "请下载缺少的部分"),
+        )

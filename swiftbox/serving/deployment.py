@@ -14,7 +14,7 @@ from swiftbox.devices.machine import Machine
 from swiftbox.engines.llama_cpp import server_executable
 from swiftbox.language import text
 from swiftbox.models.adapters import read_adapter
-from swiftbox.models.gguf_files import require_gguf_file
+from swiftbox.models.gguf_files import parts_of, require_gguf_file
 from swiftbox.models.gguf_headers import read_headers
 from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
@@ -221,7 +221,8 @@ def _llama_cpp(deployment: Deployment) -> Mapping[str, Any]:
     config = deployment.config
     file = require_gguf_file(deployment.model)
     headers = read_headers(file)
-    free = max(0.0, host.memory()[1] - file.stat().st_size)
+    weights_bytes = sum(part.stat().st_size for part in parts_of(file))
+    free = max(0.0, host.memory()[1] - weights_bytes)
     limits = llama_cpp.server_limits(headers.metadata, config, llama_cpp.CACHE_SHARE * free)
     if limits.slots < config.max_concurrency:
         deployment.warn(_fewer_slots(limits.slots, config.max_concurrency))

@@ -37,6 +37,12 @@ def test_several_models_in_a_folder_are_refused_by_name(tmp_path: Path) -> None:
         require_gguf_file(folder)
 
 
+def test_a_split_model_without_one_of_its_parts_is_refused(tmp_path: Path) -> None:
+    folder = with_files(tmp_path, "a-00001-of-00003.gguf", "a-00003-of-00003.gguf")
+    with pytest.raises(ConfigError, match=r"but not a-00002-of-00003\.gguf"):
+        require_gguf_file(folder)
+
+
 def test_a_model_for_transformers_is_none(tmp_path: Path) -> None:
     folder = with_files(tmp_path, "config.json", "model.gguf")
     assert not is_gguf_folder(folder)
