@@ -16,6 +16,7 @@ from swiftbox.core.generation.constraints import Grammar, GrammarError, compile_
 from swiftbox.serving.api_errors import ApiError
 from swiftbox.serving.requests import ChatRequest
 from swiftbox.templates.call_formats.answer_reader import AnswerParts, Reader
+from swiftbox.templates.call_formats.arguments import parsed_json
 from swiftbox.templates.call_formats.call_format import call_of
 from swiftbox.templates.call_formats.harmony import HARMONY
 from swiftbox.templates.call_formats.table import AnswerForm
@@ -194,7 +195,7 @@ class RequiredCallReader:
         rest = AnswerParts() if self.inner is None else self._parts(self.inner.finish())
         call = None
         try:
-            content = json.loads(self._content)
+            content = parsed_json(self._content)
             if self.tool:
                 call = call_of(self.tool, content)
             else:

@@ -14,6 +14,9 @@ from openai import BadRequestError, OpenAI
 from own_server import Server, serving
 from random_schemas import random_schema
 
+from swiftbox.serving.required_answers import RequiredCallReader
+from swiftbox.templates.call_formats.answer_reader import AnswerParts
+
 SCHEMAS = 100
 MOVE: dict[str, Any] = {
     "type": "function",
@@ -133,6 +136,14 @@ def test_a_call_that_is_cut_off_is_content(client: OpenAI) -> None:
     assert answer.choices[0].finish_reason == "length"
     assert answer.choices[0].message.tool_calls is None
     assert answer.choices[0].message.content.startswith("{")
+
+
+@pytest.mark.parametrize("value", ["[" * 100_000 + "]" * 100_000, "1e999", "1", '{"a": '])
+def test_arguments_that_no_client_could_read_are_content(value: str) -> None:
+    reader = RequiredCallReader("move", None)
+    answer = f'{{"to": {value}}}' if value != "1" else value
+    reader.feed(answer)
+    assert reader.finish() == AnswerParts(content=answer)
 
 
 @pytest.mark.parametrize(
