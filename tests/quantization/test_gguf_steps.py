@@ -191,9 +191,9 @@ def test_16_bits_are_converted_and_not_quantized(tiny: Path, tmp_path: Path, too
     assert tools.calls == ["gguf_measure"]
 
 
-@pytest.mark.parametrize(("mark", "refused"), [("odd-tokenizer", "tokenizer"), ("a", "")])
+@pytest.mark.parametrize(("mark", "refused"), [("odd-tokenizer", True), ("a", False)])
 def test_a_check_tries_the_conversion_where_the_engine_is_installed(
-    mark: str, refused: str, engine: Path, tiny: Path, tmp_path: Path
+    mark: str, refused: bool, engine: Path, tiny: Path, tmp_path: Path
 ) -> None:
     model = shutil.copytree(tiny, tmp_path / "model")
     (model / mark).touch()
@@ -201,7 +201,8 @@ def test_a_check_tries_the_conversion_where_the_engine_is_installed(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ChildQuestion, "_ask", lambda question: _asked_here(question, patch))
         error = conversion_refusal(model, trusted=False)
-    assert ("splits texts" in error.message) if error and refused else error is None
+    assert (error is not None and "splits texts" in error.message) is refused
+    assert (error is not None) is refused
 
 
 def _asked_here(question: ChildQuestion, patch: pytest.MonkeyPatch) -> dict[str, Any]:
