@@ -124,3 +124,4 @@ def test_each_row_begins_with_the_tokens_of_the_servers_prompt(
         assert prompt is not None
         assert tokens.input_ids[: len(prompt)].tolist() == prompt
         assert learned[0] == len(prompt)
+        assert tokens.last_prompt.tolist() == prompt  # what a distillation answers

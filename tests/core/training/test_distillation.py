@@ -188,12 +188,13 @@ def test_a_draw_of_zero_makes_no_impossible_token_the_likeliest(
 def test_the_model_s_own_sampling_settings_do_not_change_its_answers(tiny: Path) -> None:
     model = AutoModelForCausalLM.from_pretrained(tiny)
     model.generation_config.repetition_penalty, model.generation_config.max_length = 5.0, 7
-    before = model.generation_config
+    before = model.train().generation_config
     config = load(write_config(tiny.parent / "b.yaml", tiny, tiny)).config
     with answering(model, config, torch.device("cpu")) as ready:
         assert ready.generation_config.repetition_penalty in (None, 1.0)
         assert not ready.training
     assert model.generation_config is before
+    assert model.training
 
 
 def test_an_answer_is_learned_up_to_its_first_end_token() -> None:
