@@ -20,8 +20,11 @@ from swiftbox.quantization import gguf, llama_cpp
 from swiftbox.runs.asked_child import ChildQuestion
 
 MODULE = "swiftbox.quantization.conversion_trial"
-FILES = ("config.json", "tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json")
-"""Files on which the answer depends."""
+FILES = (
+    *("config.json", "tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json"),
+    *("merges.txt", "vocab.txt", "added_tokens.json", "special_tokens_map.json"),
+)
+"""Files on which the answer depends, besides code that may run."""
 
 
 def conversion_refusal(model: Path, *, trusted: bool) -> ConfigError | None:
@@ -34,7 +37,8 @@ def conversion_refusal(model: Path, *, trusted: bool) -> ConfigError | None:
         return None
     request = llama_cpp.converter_request(model, Path(gguf.FILE), trusted=trusted)
     versions = dict(state.versions)
-    digests = [_digest(model / name) for name in FILES]
+    code = sorted(model.glob("*.py")) if trusted else []
+    digests = [_digest(file) for file in (*(model / name for name in FILES), *code)]
     arguments = [str(model), request["script"], request["packages"], *["trusted"] * trusted]
     purpose = text("trying the conversion to GGUF", "试转换为 GGUF")
     question = ChildQuestion(
