@@ -5,6 +5,7 @@ Shapes: V rows of the vocabulary, H hidden.
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -14,6 +15,9 @@ from swiftbox.errors import ConfigError
 from swiftbox.language import text
 from swiftbox.models.adapters import Adapter, read_adapter
 from swiftbox.models.vocabulary_rows import Shapes, rows_of, trained_rows
+
+PEFT_RANK, PEFT_ALPHA = 8, 8
+"""peft's defaults."""
 
 MERGE = "swiftbox new merge -o merge.yaml adapter={} && swiftbox run merge.yaml"
 
@@ -93,6 +97,7 @@ def _beyond_lora(adapter: Adapter) -> str:
         text(f"it trained {saved} completely", f"它完整训练了 {saved}") if saved else "",
         text("it is a DoRA", "它是 DoRA") if config.get("use_dora") else "",
         _bias(adapter),
+        _scales(adapter) if adapter.kind == "LORA" else "",
         text(f"it is of the kind {adapter.kind}", f"它的类型是 {adapter.kind}")
         if adapter.kind != "LORA"
         else "",
@@ -107,3 +112,21 @@ def _bias(adapter: Adapter) -> str:
     config = adapter.config
     has_bias = config.get("bias", "none") != "none" or config.get("lora_bias")
     return text("it trained biases", "它训练了偏置") if has_bias else ""
+
+
+def _scales(adapter: Adapter) -> str:
+    """Return the reason if layers have different scales: vLLM has one, of r and lora_alpha."""
+    config = adapter.config
+    ranks, alphas = config.get("rank_pattern") or {}, config.get("alpha_pattern") or {}
+
+    def scale(pattern: str) -> float:
+        rank = float(ranks.get(pattern, config.get("r", PEFT_RANK)))
+        divisor = math.sqrt(rank) if config.get("use_rslora") else rank
+        return float(alphas.get(pattern, config.get("lora_alpha", PEFT_ALPHA))) / divisor
+
+    patterns = sorted({*ranks, *alphas})
+    different = [name for name in patterns if not math.isclose(scale(name), scale(""))]
+    if not different:
+        return ""
+    names = ", ".join(different)
+    return text(f"it scales {names} differently", f"它对 {names} 使用不同的缩放")

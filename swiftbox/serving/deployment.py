@@ -182,9 +182,7 @@ def _vllm(deployment: Deployment) -> Mapping[str, Any]:
 
     config = deployment.config
     port = free_port(config.host, config.port)
-    ranks = tuple(
-        int(read_adapter(path).config.get("r", 0)) for path in deployment.adapters.values()
-    )
+    ranks = tuple(vllm.largest_rank(read_adapter(path)) for path in deployment.adapters.values())
     executable = vllm.executable()
     variables = deployment.common_variables()
     for name, trained in deployment.variables().items():

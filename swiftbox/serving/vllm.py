@@ -13,6 +13,7 @@ from swiftbox.devices.backends import BACKENDS
 from swiftbox.engines.state import engine_state
 from swiftbox.errors import MachineError
 from swiftbox.language import text
+from swiftbox.models.adapters import Adapter
 from swiftbox.security.children import find_program
 
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
@@ -39,6 +40,12 @@ class VllmTarget:
     """Variables of the chat template that a request may change."""
     generation: Path | None = None
     """The folder of another generation_config.json than the model's."""
+
+
+def largest_rank(adapter: Adapter) -> int:
+    """Return the largest rank of the layers of a LoRA."""
+    ranks = adapter.config.get("rank_pattern") or {}
+    return int(max(adapter.config.get("r", 0), *ranks.values(), 0))
 
 
 def command(config: DeployConfig, target: VllmTarget) -> list[str]:

@@ -19,7 +19,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from swiftbox.core.generation.network import LoadSettings, Network
 from swiftbox.errors import ConfigError
 from swiftbox.launch.prepare import check_config, with_absolute_paths
+from swiftbox.models.adapters import read_adapter
 from swiftbox.plan import plan
+from swiftbox.serving.vllm import largest_rank
 from swiftbox.tasks.load import loads
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -36,6 +38,8 @@ REASONS: dict[str, dict[str, Any]] = {
     "it trained lm_head completely": {"modules_to_save": ["lm_head"]},
     "it is a DoRA": {"use_dora": True},
     "it trained biases": {"lora_bias": True},
+    "it scales q_proj differently": {"rank_pattern": {"q_proj": 2}},
+    "it scales v_proj differently": {"alpha_pattern": {"v_proj": 3}},
 }
 
 
@@ -46,6 +50,13 @@ def test_vllm_is_given_plain_loras_only(reason: str, tiny: Path, tmp_path: Path)
         check("vllm", tiny, adapter)
     assert "set engine: builtin" in refused.value.hint
     check("builtin", tiny, adapter)
+
+
+def test_vllm_is_given_other_ranks_of_the_same_scale(tiny: Path, tmp_path: Path) -> None:
+    patterns = {"rank_pattern": {"q_proj": 16}, "alpha_pattern": {"q_proj": 32}}
+    adapter = make_adapter(tiny, tmp_path / "a", **patterns)
+    check("vllm", tiny, adapter)
+    assert largest_rank(read_adapter(adapter)) == 16
 
 
 @pytest.fixture(scope="module")
