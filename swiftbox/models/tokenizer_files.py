@@ -174,6 +174,7 @@ def _settings_problems(path: Path) -> Iterator[FileProblem]:
         "added_tokens_decoder": (dict,),
         "model_max_length": (int, float),
         "auto_map": (dict, list),
+        "extra_special_tokens": (list, dict),
         **dict.fromkeys(TOKEN_KEYS, (str, dict)),
     }
     for key, kinds in checks.items():

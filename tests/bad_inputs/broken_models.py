@@ -184,6 +184,7 @@ TOKENIZERS: Mapping[str, Mapping[str, Content]] = {
         f"settings-{name}": {"tokenizer_config.json": content} for name, content in NOT_JSON.items()
     },
     "settings-token-number": {"tokenizer_config.json": '{"eos_token": 3}'},
+    "settings-extra-tokens-number": {"tokenizer_config.json": '{"extra_special_tokens": 3}'},
     "settings-class-list": {"tokenizer_config.json": '{"tokenizer_class": ["A"]}'},
     "settings-template-number": {"tokenizer_config.json": '{"chat_template": 3}'},
     "settings-template-list": {"tokenizer_config.json": '{"chat_template": ["{{ a }}"]}'},
