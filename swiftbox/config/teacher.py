@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from swiftbox.config.train import TrainConfig
 from swiftbox.errors import ConfigError
+from swiftbox.formatting import counted
 from swiftbox.language import text
 
 KEY = "teacher_model"
@@ -61,7 +62,7 @@ def another_vocabulary(difference: TokenDifference) -> ConfigError:
     return ConfigError(
         text(
             f"{KEY}: it does not have the student's vocabulary: {token!r}, number {number} of the "
-            f"student, {there} ({difference.tokens} tokens differ)",
+            f"student, {there} ({counted(difference.tokens, 'token')} in all)",
             f"{KEY}：词表与学生模型不同：学生模型的 {number} 号词元 {token!r} 在教师模型中{there}"
             f"（共 {difference.tokens} 个词元不同）",
         ),

@@ -184,7 +184,7 @@ def test_a_teacher_without_a_token_of_the_student_is_refused(tmp_path: Path, tin
     student = with_tokens(tiny, tmp_path / "student", "<think>")
     path = write_config(tmp_path / "a.yaml", student, data, stage="gkd", teacher_model=str(tiny))
     assert "teacher_model: it does not have the student's vocabulary: '<think>'" in refusal(path)
-    assert "(1 tokens differ)" in refusal(path)
+    assert "(1 token in all)" in refusal(path)
 
 
 def test_tokens_that_only_the_student_s_settings_name_are_those_of_the_student(

@@ -31,19 +31,20 @@ def load_teacher(
     if folder is None:
         return None
     emit(events.STAGE, name="teacher", detail=str(folder))
-    tokenizer = read_tokenizer(folder, trust_remote_code=config.trust_remote_code)
+    with errors_of_teacher():
+        tokenizer = read_tokenizer(folder, trust_remote_code=config.trust_remote_code)
     difference = token_difference(inputs.tokenizer.get_vocab(), tokenizer.get_vocab())
     if difference is not None:
         raise another_vocabulary(difference)
     dtype = getattr(torch, config.dtype)
-    network = load_pretrained(
-        folder,
-        dtype=dtype,
-        attn_implementation=loaded_attention(config.attn_implementation),
-        trust_remote_code=config.trust_remote_code,
-        device_map={"": inputs.arguments.device},
-    )
     with errors_of_teacher():
+        network = load_pretrained(
+            folder,
+            dtype=dtype,
+            attn_implementation=loaded_attention(config.attn_implementation),
+            trust_remote_code=config.trust_remote_code,
+            device_map={"": inputs.arguments.device},
+        )
         require_learned_positions(network, folder, config)
     network.requires_grad_(requires_grad=False).eval()
     network.config.use_cache = network.config.get_text_config().use_cache = False
