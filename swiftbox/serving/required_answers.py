@@ -6,7 +6,6 @@ that the request names, the arguments alone; otherwise an object with the name a
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -111,24 +110,30 @@ def _any_call(parameters: Mapping[str, Any]) -> dict[str, Any]:
     definitions: dict[str, Any] = {}
     calls = []
     for number, (name, schema) in enumerate(parameters.items()):
-        inner = json.loads(
-            json.dumps(schema)
-            .replace('"#/$defs/', f'"#/$defs/{number}-')
-            .replace('"#/definitions/', f'"#/$defs/{number}-')
-        )
-        for key in ("$defs", "definitions"):
-            below = inner.pop(key, None)
-            if isinstance(below, dict):
-                definitions |= {f"{number}-{part}": value for part, value in below.items()}
+        root = f"#/$defs/tool-{number}"
+        definitions[f"tool-{number}"] = _with_root(schema, root)
         calls.append(
             {
                 "type": "object",
-                "properties": {"name": {"const": name}, "arguments": inner},
+                "properties": {"name": {"const": name}, "arguments": {"$ref": root}},
                 "required": ["name", "arguments"],
                 "additionalProperties": False,
             }
         )
     return {"anyOf": calls, "$defs": definitions}
+
+
+def _with_root(schema: Any, root: str) -> Any:
+    """Return a schema whose references begin at another root than "#"."""
+    if isinstance(schema, list):
+        return [_with_root(entry, root) for entry in schema]
+    if not isinstance(schema, dict):
+        return schema
+    moved = {key: _with_root(value, root) for key, value in schema.items()}
+    reference = schema.get("$ref")
+    if isinstance(reference, str) and reference.startswith("#"):
+        moved["$ref"] = root + reference.removeprefix("#")
+    return moved
 
 
 def compiled(required: RequiredAnswer, form: AnswerForm, tokenizer: Any, ends: Ends) -> Grammar:

@@ -13,8 +13,11 @@ from jsonschema import Draft202012Validator
 from openai import BadRequestError, OpenAI
 from own_server import Server, serving
 from random_schemas import random_schema
+from transformers import AutoTokenizer
 
-from swiftbox.serving.required_answers import RequiredCallReader
+from swiftbox.core.generation.constraints import compile_schema
+from swiftbox.serving.requests import ChatRequest
+from swiftbox.serving.required_answers import RequiredCallReader, required_answer
 from swiftbox.templates.call_formats.answer_reader import AnswerParts
 
 SCHEMAS = 100
@@ -136,6 +139,35 @@ def test_a_call_that_is_cut_off_is_content(client: OpenAI) -> None:
     assert answer.choices[0].finish_reason == "length"
     assert answer.choices[0].message.tool_calls is None
     assert answer.choices[0].message.content.startswith("{")
+
+
+TREE = {"type": "object", "properties": {"next": {"$ref": "#"}}, "additionalProperties": False}
+TREE_CALLS = {
+    '{"name": "tree", "arguments": {"next": {"next": {}}}}': True,
+    '{"name": "tree", "arguments": {"next": {"name": "tree", "arguments": {}}}}': False,
+    '{"name": "move", "arguments": {"to": "sea", "by": 3}}': True,
+    '{"name": "move", "arguments": {"to": "sea", "by": 30}}': False,
+    '{"name": "mark", "arguments": {"by": "#/$defs/steps"}}': True,
+}
+
+
+@pytest.mark.parametrize("call", TREE_CALLS)
+def test_references_of_a_tool_stay_inside_its_schema(call: str, tiny: Path) -> None:
+    mark = {"type": "object", "properties": {"by": {"enum": ["#/$defs/steps"]}}}
+    tools = [MOVE] + [
+        {"type": "function", "function": {"name": name, "parameters": schema}}
+        for name, schema in (("tree", TREE), ("mark", mark))
+    ]
+    messages = [{"role": "user", "content": "hi"}]
+    content = {"model": "m", "messages": messages, "tools": tools, "tool_choice": "required"}
+    required = required_answer(ChatRequest.model_validate(content))
+    assert required is not None
+    tokenizer = AutoTokenizer.from_pretrained(tiny)
+    ends = frozenset({tokenizer.eos_token_id})
+    constraint = compile_schema(required.schema, tokenizer, len(tokenizer), ends).start()
+    for token in tokenizer(call).input_ids:
+        constraint.add(token)
+    assert (not constraint.failure) is TREE_CALLS[call]
 
 
 @pytest.mark.parametrize("value", ["[" * 100_000 + "]" * 100_000, "1e999", "1", '{"a": '])
