@@ -43,12 +43,15 @@ MAY_NAME_OUR_PYTHON: Mapping[str, str] = {
     "engines/preconditions.py": "a Python for a venv; it runs with -I",
     "quantization/gguf_steps.py": "our Python for the converter; ProcessGroup runs it with -I",
     "quantization/processes.py": "the Python that measures; ProcessGroup runs it with -I",
+    "serving/server_process.py": "our Python for the guard of a server; it runs with -I",
 }
 """Files outside of the constructors where sys.executable stands, and why."""
 
 GETS_ENVIRONMENT: Mapping[str, str] = {
+    "engines/tools/run_program.py": "guard.py gives it the environment of the engine",
     "engines/tool_runner.py": "its _environment() calls child_environment()",
     "engines/process_group.py": "its callers pass child_environment()",
+    "serving/server_process.py": "the engines make its environment from child_environment()",
     "runs/supervise.py": "made in the same function from child_environment()",
 }
 

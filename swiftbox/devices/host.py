@@ -19,7 +19,7 @@ from swiftbox.security.children import find_program
 PACKAGES = (
     "torch transformers peft accelerate bitsandbytes datasets modelscope huggingface_hub"
     " safetensors tensorboard wandb swanlab deepspeed flash_attn flash_attn_3 liger_kernel"
-    " fastapi uvicorn gptqmodel torch_npu trl math_verify vllm"
+    " fastapi uvicorn llguidance gptqmodel torch_npu trl math_verify vllm"
 ).split()
 
 FEATURES = ("avx2", "avx512f", "avx512_bf16", "amx_tile", "amx_bf16", "asimd", "bf16")

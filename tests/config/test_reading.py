@@ -38,8 +38,8 @@ def test_five_mistakes_are_five_lines_with_numbers_and_fixes() -> None:
         "a.yaml:5 dtype: should be one of auto, bfloat16, float16, float32 (got bfloat); "
         "did you mean bfloat16?",
         "a.yaml:6 lora_rank: should be a whole number (got many)",
-        "a.yaml:7 stage: should be one of pt, sft, dpo, orpo, simpo, cpo, kto, gkd, reward, grpo "
-        "(got stf); did you mean sft?",
+        "a.yaml:7 stage: should be one of pt, sft, dpo, orpo, simpo, cpo, kto, gkd, reward, "
+        "classification, grpo (got stf); did you mean sft?",
     ]
 
 

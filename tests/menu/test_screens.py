@@ -15,7 +15,7 @@ from swiftbox.devices.probe import NO_DEVICE, Probe
 from swiftbox.engines.consent import MissingEngine
 from swiftbox.errors import MachineError
 from swiftbox.launch.prepare import Prepared
-from swiftbox.menu import actions, home, review_screen
+from swiftbox.menu import actions, home, review_screen, start_questions
 from swiftbox.menu.draft import closest_preset, equivalent_command, new_draft
 from swiftbox.menu.questions import Back
 from swiftbox.menu.review_screen import TaskScreen, review
@@ -111,7 +111,7 @@ def test_a_missing_engine_is_installed_with_consent(
     def run(prepared: Prepared, **_: object) -> None:
         ran.append(prepared.plan.config.task)
 
-    monkeypatch.setattr(review_screen, "install_missing", install)
+    monkeypatch.setattr(start_questions, "install_missing", install)
     monkeypatch.setattr(review_screen, "run_prepared", run)
     walk(entry("evaluate"), *WALKS["evaluate"][1], RUN, NOT_NOW, HOME)
     assert (installed, ran) == ([], [])
@@ -127,7 +127,7 @@ def test_an_engine_that_cannot_be_installed_leaves_the_review_open(
     def fail(*_: object) -> None:
         raise MachineError("no network", hint="plug it in")
 
-    monkeypatch.setattr(review_screen, "install_missing", fail)
+    monkeypatch.setattr(start_questions, "install_missing", fail)
     walk(entry("evaluate"), *WALKS["evaluate"][1], ENTER, ENTER, HOME)
     assert "error: no network\nhint: plug it in" in capsys.readouterr().out
     assert not list(desk.glob("evaluate-*"))

@@ -341,6 +341,7 @@ WRITERS = {
     "core/weights/trial_load.py": 1,  # JSON
     "core/weights/skeleton.py": 1,  # JSON for the process that started it
     "core/weights/starter_model.py": 1,  # JSON
+    "core/weights/unpickle.py": 1,  # JSON
     "devices/probe_child.py": 1,  # JSON
     "display/chat_session.py": 1,
     "display/demo.py": 3,
@@ -352,6 +353,7 @@ WRITERS = {
     "menu/entry.py": 1,
     "menu/loop.py": 1,
     "menu/terminal.py": 1,
+    "quantization/conversion_trial.py": 1,  # JSON
     "quantization/processes.py": 1,  # log.txt
     "worker.py": 1,
     "cli/guide.py": 1,

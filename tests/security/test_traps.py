@@ -36,6 +36,7 @@ LIGHT: dict[str, tuple[str, ...]] = {
     "download": ("download", "{folder}", "hub=local", "local_dir=copy-2"),
     "models": ("models",),
     "datasets": ("datasets",),
+    "convert": ("convert", "{folder}"),
     "runs list": ("runs", "list"),
     "runs show": ("runs", "show", "runs/copy"),
     "runs logs": ("runs", "logs", "runs/copy"),
@@ -56,6 +57,7 @@ LIGHT: dict[str, tuple[str, ...]] = {
 
 REFUSED = {
     "runs resume": 2,  # the run is complete
+    "convert": 2,  # no adapter
     "engines install": 2,
     "engines test": 1,
     "chat": 2,

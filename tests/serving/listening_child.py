@@ -14,7 +14,7 @@ from typing import Any
 
 from swiftbox.serving import connections
 from swiftbox.serving.address import listen_on
-from swiftbox.serving.guards import Guard
+from swiftbox.serving.guards import AccessRules, Guard
 from swiftbox.serving.listener import ServerLifecycle, listen
 
 SIZES = {"/large": 32 * 2**20, "/medium": 60_000}
@@ -55,7 +55,7 @@ def main() -> None:
         port = listening.getsockname()[1]
         threading.Thread(target=wait_for_end, daemon=True).start()
         lifecycle = ServerLifecycle(stop, lambda: print(port, flush=True), lambda: None, 0.5)
-        listen(Guard(application, key=None, largest_body=2**24), listening, lifecycle)
+        listen(Guard(application, AccessRules(key=None, largest_body=2**24)), listening, lifecycle)
 
 
 if __name__ == "__main__":

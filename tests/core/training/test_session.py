@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from swiftbox.core.data.batches import PADDED
 from swiftbox.core.data.rows import UnitDataset
-from swiftbox.core.training import session
+from swiftbox.core.training import classifier, session
 from swiftbox.core.training.parallel import for_one_device
 from swiftbox.errors import ConfigError, MachineError
 
@@ -161,7 +161,7 @@ def test_rows_that_cannot_be_joined_are_not_packed(
             units.extend(len(unit) for unit in rows)
             super().__init__(rows)
 
-    monkeypatch.setattr(session, "choose_layout", lambda *_, **__: PADDED)
+    monkeypatch.setattr(classifier, "choose_layout", lambda *_, **__: PADDED)
     monkeypatch.setattr(session, "UnitDataset", Counted)
     data = write_chats(tmp_path / "chat.jsonl", 12)
     train(tmp_path, tiny, data, packing=True, max_length=256, max_steps=1)
