@@ -57,6 +57,11 @@ def output_location(config: TaskConfig) -> Path:
     return Path.cwd() if config.output_dir == "auto" else Path(config.output_dir).expanduser()
 
 
+def holds_adapter(folder: Path) -> bool:
+    """Tell whether a folder holds an adapter in place of a complete model."""
+    return (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file()
+
+
 def inspect_model(
     name: str,
     config: NamesModel,
@@ -76,7 +81,7 @@ def inspect_model(
         findings = catalogue_remarks(name, trust_remote_code=config.trust_remote_code, head=head)
         report("model", findings, on_remark)
         return None
-    if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
+    if holds_adapter(folder):
         raise ConfigError(
             text(f"model: {name} is an adapter", f"model：{name} 是适配器"),
             hint=text(

@@ -17,10 +17,10 @@ from swiftbox.config.train import TrainConfig
 from swiftbox.errors import ConfigError
 from swiftbox.language import text
 from swiftbox.models.inspection import Inspection
-from swiftbox.models.location import find_folder
+from swiftbox.models.location import find_folder, locate_recorded
 from swiftbox.models.requirements import NOTE, Remark
 from swiftbox.models.token_ids import token_ids, tokens_of_settings
-from swiftbox.tasks.checks import OnRemark, inspect_model, require_loadable
+from swiftbox.tasks.checks import OnRemark, holds_adapter, inspect_model, require_loadable
 from swiftbox.tasks.model_demands import require_learned_positions
 
 
@@ -43,6 +43,7 @@ def check_teacher(
         message = text(f"{KEY}: {finding.message}", f"{KEY}：{finding.message}")
         on_remark(Remark(finding.level, finding.topic, message, finding.hint))
 
+    _require_no_adapter(config, name)
     with errors_of_teacher():
         inspection = inspect_model(name, config, remark, uses_template=False)
         if inspection is not None:
@@ -51,6 +52,20 @@ def check_teacher(
     if inspection is not None and student is not None:
         require_shared_tokens(student.folder, inspection.folder)
     return inspection
+
+
+def _require_no_adapter(config: TrainConfig, teacher: str) -> None:
+    """Raise ConfigError if the teacher is an adapter: it must be a complete model."""
+    folder = locate_recorded(teacher, key=KEY, hub=config.hub)
+    if folder is None or not holds_adapter(folder):
+        return
+    raise ConfigError(
+        text(f"{KEY}: {teacher} is an adapter", f"{KEY}：{teacher} 是适配器"),
+        hint=text(
+            f"merge it first (task: merge, adapter: {teacher}) and name the merged model",
+            f"请先合并（task: merge，adapter: {teacher}），再给出合并后的模型",
+        ),
+    )
 
 
 def _remark_on_unused(config: TrainConfig, on_remark: OnRemark) -> None:

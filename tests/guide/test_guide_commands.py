@@ -317,7 +317,7 @@ PRESETS = (
     "swiftbox new kto-lora -o kto.yaml model=Qwen/Qwen3-4B-Instruct-2507 dataset=labelled.jsonl",
     "swiftbox new reward-lora -o reward.yaml model=Qwen/Qwen3-4B-Instruct-2507 dataset=pairs.jsonl",
     "swiftbox new classification-lora -o classes.yaml model=Qwen/Qwen3-4B-Instruct-2507 "
-    "dataset=labelled-texts.jsonl label_names=null",
+    "dataset=labelled-texts.jsonl",
     "swiftbox new grpo-lora -o grpo.yaml model=Qwen/Qwen3-4B-Instruct-2507",
     "swiftbox new gkd-lora -o gkd.yaml model=Qwen/Qwen3-0.6B teacher_model=Qwen/Qwen3-4B",
 )

@@ -187,6 +187,17 @@ def test_a_teacher_without_a_token_of_the_student_is_refused(tmp_path: Path, tin
     assert "(1 token in all)" in refusal(path)
 
 
+def test_an_adapter_as_the_teacher_is_to_be_merged(tmp_path: Path, tiny: Path) -> None:
+    data = write_chats(tmp_path / "rows.jsonl", 8)
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    (adapter / "adapter_config.json").write_text("{}", "utf-8")
+    path = write_config(tmp_path / "a.yaml", tiny, data, stage="gkd", teacher_model=str(adapter))
+    reason = refusal(path)
+    assert f"teacher_model: {adapter} is an adapter" in reason
+    assert f"merge it first (task: merge, adapter: {adapter})" in reason
+
+
 def test_tokens_that_only_the_student_s_settings_name_are_those_of_the_student(
     tmp_path: Path, tiny: Path
 ) -> None:
