@@ -9,6 +9,7 @@ import ast
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from swiftbox.templates.call_formats.arguments import Schemas, parsed_json, typed_arguments
@@ -22,6 +23,33 @@ from swiftbox.templates.call_formats.call_format import (
 SPACE = r"\s{0,64}"
 """Space within an ending, which has a greatest length."""
 
+
+@dataclass(frozen=True)
+class TaggedParts:
+    """The parts of a call whose arguments stand each between tags."""
+
+    opening: re.Pattern[str]
+    argument: re.Pattern[str]
+    """One argument; the line breaks around its value are the tags'."""
+    rest: re.Pattern[str]
+    """All that may follow the arguments."""
+
+    def read(self, text: str, schemas: Schemas) -> Sequence[Call]:
+        """Return the call; none if the text is not one as a whole."""
+        opening = self.opening.match(text)
+        if opening is None:
+            return ()
+        values: dict[str, str] = {}
+        at = opening.end()
+        while match := self.argument.match(text, at):
+            values[match["key"].strip()] = match["value"].removeprefix("\n").removesuffix("\n")
+            at = match.end()
+        if not self.rest.fullmatch(text, at):
+            return ()
+        name = opening["name"]
+        return [Call(name, typed_arguments(values, schemas.get(name)))]
+
+
 # ---- Qwen3-Coder, Qwen3.5, Nemotron 3
 
 _CODER = re.compile(r"(?:<tool_call>\s*)?<function=(?P<name>[^<>\s]+)>")
@@ -34,35 +62,14 @@ _PARAMETER = re.compile(
     r"(?:</parameter>(?=\s*(?:<parameter=|</function>))|(?=<parameter=)|(?=</function>))",
     re.DOTALL,
 )
-_AFTER_PARAMETERS = re.compile(r"\s*</function>\s*(?:</tool_call>)?\s*")
-
-
-def _read_coder(text: str, schemas: Schemas) -> Sequence[Call]:
-    opening = _CODER.match(text)
-    if opening is None:
-        return ()
-    values, at = _tagged_values(_PARAMETER, text, opening.end())
-    if not _AFTER_PARAMETERS.fullmatch(text, at):
-        return ()
-    name = opening["name"]
-    return [Call(name, typed_arguments(values, schemas.get(name)))]
-
-
-def _tagged_values(pattern: re.Pattern[str], text: str, at: int) -> tuple[dict[str, str], int]:
-    """Return the values by their keys, and where they end; the line breaks around are tags'."""
-    values: dict[str, str] = {}
-    while match := pattern.match(text, at):
-        values[match["key"].strip()] = match["value"].removeprefix("\n").removesuffix("\n")
-        at = match.end()
-    return values, at
-
+_CODER_PARTS = TaggedParts(_CODER, _PARAMETER, re.compile(r"\s*</function>\s*(?:</tool_call>)?\s*"))
 
 QWEN_CODER = CallFormat(
     name="qwen3_coder",
     families="Qwen3-Coder, Qwen3.5, Qwen3.6, Nemotron 3",
     opens=("<tool_call>", "<function="),
     region=lambda: TaggedRegion(_CODER, _CODER_END, 512),
-    read=_read_coder,
+    read=_CODER_PARTS.read,
     trailers=("</tool_call>",),
 )
 
@@ -77,26 +84,14 @@ _ARGUMENT = re.compile(
     r"(?=\s*(?:<arg_key>|</tool_call>|\Z))",
     re.DOTALL,
 )
-_AFTER_ARGUMENTS = re.compile(r"\s*(?:</tool_call>)?\s*")
-
-
-def _read_glm(text: str, schemas: Schemas) -> Sequence[Call]:
-    opening = _GLM.match(text)
-    if opening is None:
-        return ()
-    values, at = _tagged_values(_ARGUMENT, text, opening.end())
-    if not _AFTER_ARGUMENTS.fullmatch(text, at):
-        return ()
-    name = opening["name"]
-    return [Call(name, typed_arguments(values, schemas.get(name)))]
-
+_GLM_PARTS = TaggedParts(_GLM, _ARGUMENT, re.compile(r"\s*(?:</tool_call>)?\s*"))
 
 GLM = CallFormat(
     name="glm",
     families="GLM 4.5, 4.6, 4.7",
     opens=("<tool_call>",),
     region=lambda: TaggedRegion(_GLM, _GLM_END, 512),
-    read=_read_glm,
+    read=_GLM_PARTS.read,
     trailers=("</tool_call>",),
     marks=("<arg_key>", "</arg_key>", "<arg_value>", "</arg_value>"),
     stops=("<|observation|>",),
