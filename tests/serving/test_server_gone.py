@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-import socket
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from swiftbox.errors import ResultError, RunError
+from swiftbox.serving.address import listen_on
 from swiftbox.serving.client import Endpoint
 from swiftbox.serving.parity import ParityTarget, RunningServer, require_parity
 from swiftbox.serving.server_process import ServerProgram, watch
@@ -34,12 +35,10 @@ sys.exit(3)
 
 
 @pytest.fixture
-def port() -> int:
-    """A free port."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        number: int = free.getsockname()[1]
-    return number
+def port() -> Iterator[int]:
+    """A port that nobody listens on, reserved for a child: its bind may reuse the address."""
+    with listen_on("127.0.0.1", 0) as reserved:
+        yield reserved.getsockname()[1]
 
 
 def check_parity(tiny: Path, url: str, *, strict: bool) -> None:

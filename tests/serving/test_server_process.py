@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 from box import HANG_S, gone, until
 
+from swiftbox.serving.address import listen_on
 from swiftbox.serving.server_process import ServerProgram, watch
 
 SERVER = """
@@ -41,11 +42,10 @@ watch(program, stop=threading.Event(), started=(folder / "ready").touch, drain_s
 
 
 @pytest.fixture
-def port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        number: int = free.getsockname()[1]
-    return number
+def port() -> Iterator[int]:
+    """A port that nobody listens on, reserved for a child: its bind may reuse the address."""
+    with listen_on("127.0.0.1", 0) as reserved:
+        yield reserved.getsockname()[1]
 
 
 def test_a_stop_ends_the_program_and_what_guards_it(port: int, tmp_path: Path) -> None:
