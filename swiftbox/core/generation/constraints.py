@@ -170,8 +170,5 @@ class GrammarMasks:
 
 def _allowed(raw: bytes, vocabulary: int) -> Any:
     """Return which tokens are allowed (V,); rows of the model without a token are not."""
-    bits = np.unpackbits(np.frombuffer(raw, np.uint8), count=None, bitorder="little")
-    allowed = np.zeros(vocabulary, np.bool_)
-    count = min(vocabulary, len(bits))
-    allowed[:count] = bits[:count]
-    return allowed
+    bits = np.unpackbits(np.frombuffer(raw, np.uint8), count=vocabulary, bitorder="little")
+    return bits.view(np.bool_)
