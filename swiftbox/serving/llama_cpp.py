@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from swiftbox.architectures.served_limits import beyond_positions_error
 from swiftbox.config.deploy import DeployConfig
 from swiftbox.errors import ConfigError, MachineError
 from swiftbox.formatting import size
@@ -29,6 +30,7 @@ USEFUL_LENGTH = 4096
 """Rather fewer answers at the same time than a shorter context than this."""
 
 SHORTEST = 256
+"""Memory for less than this is too little, unless the user wants it so short."""
 
 SEPARATORS = frozenset(',"\n')
 """Signs that separate keys or names in llama.cpp's options."""
@@ -61,21 +63,30 @@ def server_limits(
 ) -> ServerLimits:
     """Return how long and how many answers fit in `cache_bytes` of memory.
 
-    Raises MachineError if not even one fits.
+    Raises MachineError if not even one fits, or if the model supports less than `max_model_len`.
     """
+    require_length(metadata, config)
     longest = _value(metadata, "context_length") or USEFUL_LENGTH
     tokens = int(cache_bytes // max(1, token_bytes(metadata)))
     if config.max_model_len is not None:
-        length = min(config.max_model_len, longest)
+        length = shortest = config.max_model_len
         slots = min(config.max_concurrency, tokens // length)
     else:
+        shortest = min(SHORTEST, longest)
         slots = config.max_concurrency
         while slots > 1 and tokens // slots < min(longest, USEFUL_LENGTH):
             slots //= 2
         length = min(longest, tokens // slots)
-    if slots < 1 or length < min(SHORTEST, longest):
+    if slots < 1 or length < shortest:
         raise _too_little_memory(cache_bytes)
     return ServerLimits(length, slots)
+
+
+def require_length(metadata: Mapping[str, Any], config: DeployConfig) -> None:
+    """Raise MachineError for a `max_model_len` beyond the positions of the model."""
+    known, length = _value(metadata, "context_length"), config.max_model_len or 0
+    if 0 < known < length:
+        raise beyond_positions_error(known, length)
 
 
 def _too_little_memory(cache_bytes: float) -> MachineError:

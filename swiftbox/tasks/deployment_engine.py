@@ -14,7 +14,7 @@ from swiftbox.models.gguf_files import holds_gguf, require_gguf_file
 from swiftbox.models.gguf_headers import read_headers
 from swiftbox.models.location import locate_recorded
 from swiftbox.models.templates import require_bounded_templates
-from swiftbox.serving.llama_cpp import require_servable
+from swiftbox.serving.llama_cpp import require_length, require_servable
 
 
 def choose_engine(config: DeployConfig, machine: Machine) -> choices.Choice:
@@ -102,7 +102,7 @@ def require_devices(config: DeployConfig, engine: str, machine: Machine) -> None
 def require_gguf(config: DeployConfig) -> None:
     """Raise UserError if the model on this machine is not one complete GGUF file.
 
-    Also for settings that llama.cpp's server does not have.
+    Also for settings that llama.cpp's server does not have, or the model does not support.
     """
     require_servable(config)
     if not config.model or is_reference(config.model):
@@ -110,7 +110,7 @@ def require_gguf(config: DeployConfig) -> None:
     folder = locate_recorded(config.model, key="model", hub=config.hub)
     if folder is not None:
         require_bounded_templates(folder)
-        read_headers(require_gguf_file(folder))
+        require_length(read_headers(require_gguf_file(folder)).metadata, config)
 
 
 def require_builtin(config: DeployConfig, engine: str) -> None:

@@ -137,7 +137,7 @@ def test_metadata_with_other_values_than_counts_sets_no_limits(value: object) ->
     [
         (1e12, {}, (8192, 16)),
         (1e12, {"max_model_len": 1000}, (1000, 16)),
-        (1e12, {"max_model_len": 100_000}, (8192, 16)),
+        (1e12, {"max_model_len": 100}, (100, 16)),
         (23040 * 16_384, {}, (4096, 4)),
         (23040 * 4_000, {"max_model_len": 1000}, (1000, 4)),
     ],
@@ -147,6 +147,19 @@ def test_lengths_and_answers_at_the_same_time_fit_in_the_memory(
 ) -> None:
     config = DeployConfig(model="m", **keys)
     assert server_limits(SMOL, config, memory) == ServerLimits(*limits)
+
+
+def test_a_length_beyond_the_model_is_refused_before_it_is_served(folder: Path) -> None:
+    with pytest.raises(MachineError, match="the model supports 2048 tokens"):
+        deploying(model=folder, max_model_len=2049)
+    with pytest.raises(MachineError, match="the model supports 8192 tokens"):
+        server_limits(SMOL, DeployConfig(model="m", max_model_len=8193), 1e12)
+
+
+def test_a_length_is_served_as_it_is_set_if_the_file_does_not_tell_the_longest() -> None:
+    metadata = {key: SMOL[key] for key in SMOL if key != "llama.context_length"}
+    config = DeployConfig(model="m", max_model_len=10_000)
+    assert server_limits(metadata, config, 1e12) == ServerLimits(10_000, 16)
 
 
 def test_too_little_memory_for_one_answer_is_refused() -> None:
