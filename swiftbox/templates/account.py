@@ -93,7 +93,7 @@ class Account:
         counts = Counter(self.labels())
         if not counts:
             return ""
-        most, listed = counts.most_common(), ""
+        most = counts.most_common()
         shown = [f"{printable(name[:40])} {number}" for name, number in most[:MOST_LABELS]]
         listed = ", ".join(shown) + (" ..." if len(most) > MOST_LABELS else "")
         line = text(f"labels: {len(most)} ({listed})", f"标签：{len(most)} 个（{listed}）")
