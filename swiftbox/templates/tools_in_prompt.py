@@ -34,15 +34,14 @@ def with_tools_in_prompt(
     lines = "\n".join(json.dumps(tool, ensure_ascii=False) for tool in tools)
     description = DESCRIPTION.format(tools=lines)
     turns: list[dict[str, Any]] = []
+    previous = ""
     for message in messages:
         turn = _as_text(message)
-        if turns and message["role"] == "tool" and turns[-1].pop("is_result", False):
+        if message["role"] == previous == "tool":
             turns[-1]["content"] += "\n" + turn["content"]
-            turns[-1]["is_result"] = True
         else:
             turns.append(turn)
-    for turn in turns:
-        turn.pop("is_result", None)
+        previous = message["role"]
     host = 0 if abilities.system else _first_user(turns)
     is_joined = turns and (turns[host]["role"] in SYSTEM or not abilities.system)
     if is_joined:
@@ -61,7 +60,7 @@ def _first_user(turns: Sequence[Mapping[str, Any]]) -> int:
 def _as_text(message: Mapping[str, Any]) -> dict[str, Any]:
     if message["role"] == "tool":
         content = f"<tool_response>\n{message['content']}\n</tool_response>"
-        return {"role": "user", "content": content, "is_result": True}
+        return {"role": "user", "content": content}
     turn = {key: value for key, value in message.items() if key != "tool_calls"}
     calls = [_call_text(call["function"]) for call in message.get("tool_calls") or ()]
     if calls:
