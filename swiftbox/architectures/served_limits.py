@@ -1,4 +1,4 @@
-"""What the builtin server cannot serve: other kinds of caches, and longer conversations."""
+"""What a server refuses: caches that the builtin one does not have, and longer conversations."""
 
 from __future__ import annotations
 
