@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from swiftbox.config.train import TrainConfig
-from swiftbox.core.data.encode import TOKENIZER_BATCH, EncodedExample
+from swiftbox.core.data.encode import EncodedExample
 from swiftbox.core.data.samples import IGNORED, ClassifiedRow, TokenRow
 from swiftbox.data.classified import no_tokens
 from swiftbox.data.example import Example, RowError
@@ -28,11 +28,7 @@ def encode_classified(
     renderer = ClassifiedRenderer.of(
         config, lambda: ConversationTemplate.of_tokenizer(tokenizer, config.chat_template_kwargs)
     )
-    encoded: list[EncodedExample] = []
-    for first in range(0, len(examples), TOKENIZER_BATCH):
-        for example in examples[first : first + TOKENIZER_BATCH]:
-            encoded.append(_encoded(example, renderer, tokenizer, config))
-    return encoded
+    return [_encoded(example, renderer, tokenizer, config) for example in examples]
 
 
 def _encoded(
