@@ -117,10 +117,7 @@ class UsableClassifiedRows:
     def _tokenizer(self) -> Tokenizer | None:
         from swiftbox.tasks.light_tokenizer import light_tokenizer
 
-        tokenizer = light_tokenizer(self.folder) if self.folder is not None else None
-        if tokenizer is not None:
-            tokenizer.no_truncation()
-        return tokenizer
+        return light_tokenizer(self.folder) if self.folder is not None else None
 
 
 RowUsage = UsableRows | UsableClassifiedRows

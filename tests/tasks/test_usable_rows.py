@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import yaml
 from model_folder import write_model
 from tiny import train_tokenizer, write_config
+from tokenizers import Tokenizer
 
 from swiftbox.errors import UserError
 from swiftbox.launch.prepare import check_config
@@ -70,6 +72,20 @@ def test_rows_that_are_taken_twice_are_refused_as_those_that_are_taken_once(
 def test_a_row_with_more_bytes_than_tokens_is_not_too_long(model: Path, tmp_path: Path) -> None:
     assert len(QUESTION) > 128
     assert not refusal(model, tmp_path, [LONG], max_length=128, truncation="error")
+
+
+def test_the_lengths_that_a_tokenizer_cuts_or_pads_to_do_not_count(
+    model: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(model, tmp_path / "model")
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.enable_truncation(16)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    assert "longer than" in refusal(folder, tmp_path, [LONG], max_length=48, truncation="error")
+    tokenizer.no_truncation()
+    tokenizer.enable_padding(length=512)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    assert not refusal(folder, tmp_path, [LONG], max_length=128, truncation="error")
 
 
 @pytest.mark.parametrize("truncation", ["right", "drop"])
