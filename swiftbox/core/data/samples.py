@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -206,11 +206,10 @@ def shared_tokens(first: TokenRow, second: TokenRow) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class LabeledAnswer:
-    """A single answer, desirable (`label` True) or not."""
+class SingleRow:
+    """What the kinds of samples with one row have in common."""
 
     row: TokenRow
-    label: bool
 
     def __len__(self) -> int:
         return len(self.row)
@@ -227,24 +226,30 @@ class LabeledAnswer:
 
     @property
     def trained(self) -> int:
-        """Count the learned tokens of the answer."""
+        """Count the learned tokens of the row."""
         return self.row.trained
 
     @property
     def teaches(self) -> bool:
-        """Whether the answer has a token to learn."""
+        """Whether the row has a token to learn."""
         return self.row.teaches
 
-    def truncated(self, length: int) -> LabeledAnswer:
+    def truncated(self, length: int) -> Self:
         """Return the sample with its row truncated."""
         return replace(self, row=self.row.truncated(length))
 
 
 @dataclass(frozen=True, slots=True)
-class ClassifiedRow:
+class LabeledAnswer(SingleRow):
+    """A single answer, desirable (`label` True) or not."""
+
+    label: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ClassifiedRow(SingleRow):
     """A row with the names of its labels, or the number to predict."""
 
-    row: TokenRow
     target: tuple[str, ...] | float
     second_from: int = 0
     """Where the second of two texts starts, for models that tell them apart; 0: there is none."""
@@ -253,16 +258,6 @@ class ClassifiedRow:
 
     def __len__(self) -> int:
         return self.uncut or len(self.row)
-
-    @property
-    def rows(self) -> tuple[TokenRow, ...]:
-        """Return the row in a tuple."""
-        return (self.row,)
-
-    @property
-    def prefixes(self) -> tuple[SharedPrefix, ...]:
-        """Return an empty tuple: there is no second row."""
-        return ()
 
     @property
     def trained(self) -> int:
@@ -274,67 +269,25 @@ class ClassifiedRow:
         """Return True: each row has a target."""
         return True
 
-    def truncated(self, length: int) -> ClassifiedRow:
+    def truncated(self, length: int) -> Self:
         """Return the row as the tokenizer has cut it, else its first tokens."""
         return replace(self, row=self.row.truncated(length), uncut=0)
 
 
 @dataclass(frozen=True, slots=True)
-class GeneratedAnswer:
+class GeneratedAnswer(SingleRow):
     """A prompt with an answer that a model wrote during the training; made from a row of data."""
 
-    row: TokenRow
     by_student: bool
     """Whether the model that is trained wrote it, not its teacher."""
 
-    def __len__(self) -> int:
-        return len(self.row)
-
-    @property
-    def rows(self) -> tuple[TokenRow, ...]:
-        """Return the row in a tuple."""
-        return (self.row,)
-
-    @property
-    def prefixes(self) -> tuple[SharedPrefix, ...]:
-        """Return an empty tuple: there is no second row."""
-        return ()
-
-    @property
-    def trained(self) -> int:
-        """Count the tokens of the answer."""
-        return self.row.trained
-
-    @property
-    def teaches(self) -> bool:
-        """Whether the answer has a token to learn."""
-        return self.row.teaches
-
-    def truncated(self, length: int) -> GeneratedAnswer:
-        """Return the sample with its row truncated."""
-        return replace(self, row=self.row.truncated(length))
-
 
 @dataclass(frozen=True, slots=True)
-class PromptSample:
+class PromptSample(SingleRow):
     """A prompt to generate answers to, and the columns that reward functions read."""
 
-    row: TokenRow
     messages: tuple[Mapping[str, Any], ...]
     columns: Mapping[str, Any]
-
-    def __len__(self) -> int:
-        return len(self.row)
-
-    @property
-    def rows(self) -> tuple[TokenRow, ...]:
-        """Return the prompt as a row without labels."""
-        return (self.row,)
-
-    @property
-    def prefixes(self) -> tuple[SharedPrefix, ...]:
-        """Return an empty tuple: there is no second row."""
-        return ()
 
     @property
     def trained(self) -> int:
@@ -346,7 +299,7 @@ class PromptSample:
         """Return True: the model learns from its own answers to the prompt."""
         return True
 
-    def truncated(self, length: int) -> PromptSample:  # noqa: ARG002 - the signature of all kinds
+    def truncated(self, length: int) -> Self:  # noqa: ARG002 - the signature of all kinds
         """Return the whole prompt: a question without its end is a different question."""
         return self
 
