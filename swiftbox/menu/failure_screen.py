@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,10 @@ from swiftbox.config.pipeline import FILE_KEYS, PipelineConfig, PipelineStep
 from swiftbox.config.writing import scalar
 from swiftbox.display.live import View
 from swiftbox.display.row_progress import shown_row_progress
-from swiftbox.errors import RunError, UserError
+from swiftbox.errors import UserError
 from swiftbox.language import text
 from swiftbox.launch.output_folder import settled_in
-from swiftbox.launch.prepare import agreed, prepare_resume
+from swiftbox.launch.prepare import Prepared, agreed, prepare_resume
 from swiftbox.launch.record import record
 from swiftbox.launch.run import run
 from swiftbox.menu.form import change_settings, with_defaults
@@ -38,7 +39,7 @@ def continue_after_failures(folder: Path, code: int) -> int:
         except Back:
             return code
         try:
-            code = resume(folder, overrides)
+            _folder, code = start_again(partial(prepare_resume, folder, overrides))
         except Back:
             continue
         except UserError as error:
@@ -54,7 +55,7 @@ def failed_step(folder: Path) -> tuple[PipelineConfig, PipelineStep] | None:
     names = [row["name"] for row in pipeline_steps(ended) if row["status"] == "failed"]
     try:
         config = settled_in(folder).config
-    except (UserError, RunError):
+    except UserError:
         return None
     if not isinstance(config, PipelineConfig):
         return None
@@ -115,14 +116,17 @@ def _overrides(name: str, before: Mapping[str, Any], after: Mapping[str, Any]) -
     ]
 
 
-def resume(folder: Path, overrides: list[str]) -> int:
-    """Continue a pipeline with changed settings, checked first; return its exit code."""
+def start_again(prepare: Callable[[], Prepared]) -> tuple[Path, int]:
+    """Start a recorded run again, checked first; return its folder and its exit code.
+
+    Raises Back if the user does not agree to what it executes or installs.
+    """
     with shown_row_progress():
-        prepared = prepare_resume(folder, overrides)
+        prepared = prepare()
     for line in (*prepared.disclosure.lines(), *prepared.remarks):
         print_wrapped(line)
     prepared = agreed(prepared, ask_to_start)
     install_engines(prepared)
     ready = record(prepared)
     with hold_typed_keys(), View(ready.plan.config.task) as view:
-        return run(ready, on_event=view.event)
+        return ready.folder, run(ready, on_event=view.event)

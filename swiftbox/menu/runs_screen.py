@@ -9,7 +9,6 @@ from pathlib import Path
 
 from swiftbox.display.live import View
 from swiftbox.display.pipeline import step_progress
-from swiftbox.display.row_progress import shown_row_progress
 from swiftbox.display.status import health_title, status_title
 from swiftbox.errors import UserError
 from swiftbox.evaluation.report_files import PAGE, REPORT
@@ -18,24 +17,21 @@ from swiftbox.files import read_json
 from swiftbox.formatting import pad
 from swiftbox.language import text
 from swiftbox.launch.output_folder import settled_in
-from swiftbox.launch.prepare import Prepared, agreed, prepare_rerun, prepare_resume
-from swiftbox.launch.record import record
-from swiftbox.launch.run import follow, run, stop
+from swiftbox.launch.prepare import Prepared, prepare_rerun, prepare_resume
+from swiftbox.launch.run import follow, stop
 from swiftbox.menu.draft import new_draft
-from swiftbox.menu.failure_screen import continue_after_failures
+from swiftbox.menu.failure_screen import continue_after_failures, start_again
 from swiftbox.menu.next_steps import NextStep, next_steps, result_of
 from swiftbox.menu.options.endpoints import server_of
 from swiftbox.menu.options.option import MachineSource, unknown_machine
 from swiftbox.menu.questions import Back, pause, select, type_text
 from swiftbox.menu.review_screen import review
 from swiftbox.menu.screens import screen_of
-from swiftbox.menu.start_questions import ask_to_start, install_engines
 from swiftbox.menu.terminal import (
     columns,
     discard_typed_keys,
     print_error,
     print_line,
-    print_wrapped,
 )
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.endings import PARTIAL_STATUS
@@ -229,14 +225,5 @@ def _extend(folder: Path) -> None:
 
 
 def _run_again(prepare: Callable[[Path], Prepared], folder: Path) -> None:
-    with shown_row_progress():
-        prepared = prepare(folder)
-    for line in (*prepared.disclosure.lines(), *prepared.remarks):
-        print_wrapped(line)
-    prepared = agreed(prepared, ask_to_start)
-    install_engines(prepared)
-    ready = record(prepared)
-    with View(ready.plan.config.task) as view:
-        code = run(ready, on_event=view.event)
-    continue_after_failures(ready.folder, code)
+    continue_after_failures(*start_again(partial(prepare, folder)))
     pause()

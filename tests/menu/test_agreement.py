@@ -11,7 +11,7 @@ from walking import CTRL_C, DOWN, ENTER, keys
 
 from swiftbox.launch.prepare import Prepared
 from swiftbox.launch.record import Ready
-from swiftbox.menu import actions, runs_screen
+from swiftbox.menu import actions, failure_screen, runs_screen
 from swiftbox.menu.draft import Draft, draft_from_file, new_draft
 from swiftbox.menu.questions import Back
 from swiftbox.menu.review_screen import review
@@ -46,7 +46,7 @@ def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         return 0
 
     monkeypatch.setattr(actions, "run", run)
-    monkeypatch.setattr(runs_screen, "run", run)
+    monkeypatch.setattr(failure_screen, "run", run)
     return folders
 
 
