@@ -84,12 +84,11 @@ class UsableClassifiedRows:
         """Return the tokens of a row, or a larger number that is within the limit as well."""
         size = len((classified.text + (classified.second or "")).encode("utf-8", "replace"))
         size += SPECIAL_TOKENS
-        is_clear = SHORT_BYTES + SPECIAL_TOKENS < size <= self.config.max_length
-        if is_clear or self._tokenizer is None:
+        is_short = size <= SHORT_BYTES + SPECIAL_TOKENS
+        may_exceed = size > self.config.max_length and self.config.truncation != "right"
+        if not (is_short or may_exceed) or self._tokenizer is None:
             return min(size, self.config.max_length)
         special = not classified.is_rendered
-        if self.config.truncation == "right" and size > SHORT_BYTES + SPECIAL_TOKENS:
-            return min(size, self.config.max_length)
         encoding = self._tokenizer.encode(
             classified.text, classified.second, add_special_tokens=special
         )
