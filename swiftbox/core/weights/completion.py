@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -185,8 +186,9 @@ def _copy(names: Sequence[str], files: Mapping[str, Path], target: Path) -> None
     """Copy tensors into further files of a folder, and write its index."""
     index = read_json(target / INDEX) or _index_of_single(target)
     places = index["weight_map"]
-    for number, tensors in enumerate(_groups(names, files)):
-        file_name = EXTRA_FILE.format(number)
+    numbers = count()
+    for tensors in _groups(names, files):  # enumerate would keep them for another turn
+        file_name = EXTRA_FILE.format(next(numbers))
         save_file(tensors, target / file_name, metadata={"format": "pt"})
         places |= dict.fromkeys(tensors, file_name)
         size = sum(tensor.nbytes for tensor in tensors.values())
