@@ -23,10 +23,8 @@ def add_end_tokens(model: Any, tokenizer: Any, config: TrainConfig, emit: Emit) 
     if generation is None or config.generates_answers:
         return
     ends = end_tokens(generation, tokenizer)
-    added = {
-        token: number for token, number in _closing_ids(tokenizer, config).items()
-        if number not in ends
-    }  # fmt: skip
+    closing = _closing_ids(tokenizer, config)
+    added = {token: number for token, number in closing.items() if number not in ends}
     if not added:
         return
     configured = [number for number in as_list(generation.eos_token_id) if number is not None]
