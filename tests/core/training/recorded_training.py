@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,18 @@ def train_config(path: Path, folder: Path) -> tuple[Path, Recorded]:
     )
     assert saved == folder / "model"
     return saved, recorded
+
+
+def require_same_after_resume(saved: Path, *, last: int, earlier: int) -> None:
+    """Remove a model and its last checkpoint, train on from an earlier one, and compare."""
+    folder = saved.parent
+    expected = {path.name: path.read_bytes() for path in saved.glob("*.safetensors")}
+    assert expected
+    shutil.rmtree(saved)
+    shutil.rmtree(folder / "checkpoints" / f"checkpoint-{last}")
+    resumed, recorded = train_config(folder / "a.yaml", folder)
+    assert of_kind(recorded, "start")[0]["resumed_from"] == earlier
+    assert {path.name: path.read_bytes() for path in resumed.glob("*.safetensors")} == expected
 
 
 def of_kind(recorded: Recorded, kind: str) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from made_up import made_up
-from recorded_training import Recorded, of_kind, train_config
+from recorded_training import Recorded, of_kind, require_same_after_resume, train_config
 from tiny import build, write_chats, write_config
 from transformers import AutoModelForCausalLM
 
@@ -83,15 +83,7 @@ def test_a_resumed_distillation_ends_where_the_uninterrupted_one_ends(
 ) -> None:
     keys = {"lmbda": 0.5, "seq_kd": True, "max_steps": 6, "save_steps": 3}
     saved, _ = distill(tmp_path / "run", tiny, teacher, **keys)
-    folder = saved.parent
-    expected = {path.name: path.read_bytes() for path in saved.glob("*.safetensors")}
-    shutil.rmtree(saved)
-    shutil.rmtree(folder / "checkpoints" / "checkpoint-6")
-    recorded: Recorded = []
-    config = plan(load(folder / "a.yaml").config, made_up("cpu")).config
-    TASKS["train"].run(config, folder, lambda event, **fields: recorded.append((event, fields)))
-    assert of_kind(recorded, "start")[0]["resumed_from"] == 3
-    assert {path.name: path.read_bytes() for path in saved.glob("*.safetensors")} == expected
+    require_same_after_resume(saved, last=6, earlier=3)
 
 
 def test_another_teacher_in_the_place_of_the_first_is_refused_on_resume(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import pytest
 import torch
 from made_up import made_up
 from peft import LoraConfig, PeftModel, get_peft_model
-from recorded_training import Recorded, notes, of_kind, train_config
+from recorded_training import Recorded, notes, of_kind, require_same_after_resume, train_config
 from safetensors.torch import load_file
 from tiny import write_chats, write_config, write_labels, write_pairs
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
@@ -252,15 +251,7 @@ def test_a_resumed_run_ends_where_the_uninterrupted_one_ends(
     write = write_labels if keys["stage"] == "kto" else write_pairs
     data = write(tmp_path / "rows.jsonl", 24)
     saved, _ = train(tmp_path / "run", tiny, data, **keys)
-    folder = saved.parent
-    expected = {path.name: path.read_bytes() for path in saved.glob("*.safetensors")}
-    shutil.rmtree(saved)
-    shutil.rmtree(folder / "checkpoints" / "checkpoint-6")
-    recorded: Recorded = []
-    config = plan(load(folder / "a.yaml").config, made_up("cpu")).config
-    TASKS["train"].run(config, folder, lambda event, **fields: recorded.append((event, fields)))
-    assert of_kind(recorded, "start")[0]["resumed_from"] == 3
-    assert {path.name: path.read_bytes() for path in saved.glob("*.safetensors")} == expected
+    require_same_after_resume(saved, last=6, earlier=3)
 
 
 @pytest.mark.slow
