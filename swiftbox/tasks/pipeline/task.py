@@ -17,7 +17,7 @@ from swiftbox.errors import ConfigError, UserError, raise_together
 from swiftbox.fit.workload import UNKNOWN, Workload
 from swiftbox.language import text
 from swiftbox.models.inspection import loader_missing
-from swiftbox.models.requirements import Remark
+from swiftbox.models.requirements import NOTE, Remark
 from swiftbox.quantization.verification import QUANT_METHODS
 from swiftbox.runs.events import Emit
 from swiftbox.tasks.checks import OnRemark, ignored
@@ -107,7 +107,7 @@ def check(config: PipelineConfig, on_remark: OnRemark) -> Mapping[str, CheckedRo
     _require_users(config)
     chain = chain_without(config, {})
     for line in chain.lines():
-        on_remark(Remark("note", "pipeline", line))
+        on_remark(Remark(NOTE, "pipeline", line))
     config = chain.config
     rows_by_step: dict[str, CheckedRows] = {}
 
@@ -123,7 +123,7 @@ def check(config: PipelineConfig, on_remark: OnRemark) -> Mapping[str, CheckedRo
     _for_each_step(config, check_step)
     for step in config.steps:
         if config.policy_of(step) == "skip" and step is not config.steps[-1]:
-            on_remark(Remark("note", "pipeline", _line_of_failure(config, step)))
+            on_remark(Remark(NOTE, "pipeline", _line_of_failure(config, step)))
     return rows_by_step
 
 
