@@ -49,8 +49,8 @@ VARIABLES = {
 NOT_KEPT = "lacking"
 """The key of an answer about packages that this machine lacks: it is asked for again."""
 
-LIBRARIES = ("torch", "transformers", "peft")
-"""Packages that an answer depends on."""
+LIBRARIES = ("swiftbox", "torch", "transformers", "peft")
+"""Packages that an answer depends on: ours looks at what the others make."""
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,20 @@ def test_an_answer_is_the_last_line_and_is_asked_for_once(monkeypatch: pytest.Mo
     assert QUESTION.answer() == {"to": ["made.up", "folder"]}
 
 
+@pytest.mark.parametrize("package", ["swiftbox", "transformers"])
+def test_another_version_of_a_package_is_asked_again(
+    package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asked_child, "PROGRAM", "print('{}')")
+    assert QUESTION.answer() == {}
+    assert QUESTION.answer(ask=False) == {}
+    version_of = asked_child.version_of
+    monkeypatch.setattr(
+        asked_child, "version_of", lambda name: "0" if name == package else version_of(name)
+    )
+    assert QUESTION.answer(ask=False) is None
+
+
 @pytest.mark.parametrize("program", ["", "print('{} and more')", "print('[1]')"])
 def test_what_is_not_an_answer_is_not_kept(program: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asked_child, "PROGRAM", program)
