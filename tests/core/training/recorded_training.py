@@ -28,8 +28,11 @@ def train_config(path: Path, folder: Path) -> tuple[Path, Recorded]:
     return saved, recorded
 
 
-def require_same_after_resume(saved: Path, *, last: int, earlier: int) -> None:
-    """Remove a model and its last checkpoint, train on from an earlier one, and compare."""
+def require_same_after_resume(saved: Path, *, last: int, earlier: int) -> Recorded:
+    """Remove a model and its last checkpoint, train on from an earlier one, and compare.
+
+    Returns the events of the resumed training.
+    """
     folder = saved.parent
     expected = {path.name: path.read_bytes() for path in saved.glob("*.safetensors")}
     assert expected
@@ -38,6 +41,7 @@ def require_same_after_resume(saved: Path, *, last: int, earlier: int) -> None:
     resumed, recorded = train_config(folder / "a.yaml", folder)
     assert of_kind(recorded, "start")[0]["resumed_from"] == earlier
     assert {path.name: path.read_bytes() for path in resumed.glob("*.safetensors")} == expected
+    return recorded
 
 
 def of_kind(recorded: Recorded, kind: str) -> list[dict[str, Any]]:

@@ -113,7 +113,9 @@ def test_a_resumed_training_counts_on_and_ends_alike(last: int, run: Run, tmp_pa
     shutil.rmtree(folder / "model")
     for step in range(last + 1, 6):
         shutil.rmtree(folder / "checkpoints" / f"checkpoint-{step}")
-    (done,) = of_kind(run(save_steps=1, save_total_limit=9), "done")
+    recorded = run(save_steps=1, save_total_limit=9)
+    assert of_kind(recorded, "start")[0]["resumed_from"] == last
+    (done,) = of_kind(recorded, "done")
     assert (done["steps"], done["best_step"]) == (5, 2)
     assert same(weights(folder / "model"), straight)
 
