@@ -100,15 +100,19 @@ def is_temporary_of(name: str, target: str) -> bool:
 def _names_dead_writer(name: str) -> bool:
     """Tell whether a name is `.NAME.PID` of a dead process, as engines and old versions write."""
     stem, _, pid = name.rpartition(".")
-    if not (stem.startswith(".") and len(stem) > 1 and pid.isascii() and pid.isdigit()):
-        return False
+    is_named = stem.startswith(".") and len(stem) > 1 and pid.isascii() and pid.isdigit()
+    return is_named and not is_alive(int(pid))
+
+
+def is_alive(pid: int) -> bool:
+    """Tell whether a process of this machine exists; yes where the system does not say."""
     try:
-        os.kill(int(pid), 0)
+        os.kill(pid, 0)
     except ProcessLookupError:
-        return True
-    except (OSError, OverflowError):
         return False
-    return False
+    except (OSError, OverflowError):
+        return True
+    return True
 
 
 def _temporary_stem(name: str) -> str:

@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from swiftbox.files import is_alive
 from swiftbox.hub.listing import UNFINISHED
 from swiftbox.hub.transfer_errors import MAX_REQUESTED_PAUSE_S
 
@@ -94,21 +95,11 @@ def _is_abandoned(path: Path) -> bool:
         if path.is_symlink():
             return False
         if mark and mark[1] == _host():
-            return int(mark[2]) != os.getpid() and not _is_running(int(mark[2]))
+            return int(mark[2]) != os.getpid() and not is_alive(int(mark[2]))
         latest = max(file.stat().st_mtime for file in (path, *path.rglob("*")))
         return time.time() - latest > QUIET_S
     except OSError:
         return False
-
-
-def _is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except (OSError, OverflowError):
-        return True
-    return True
 
 
 def _bytes_in(path: Path) -> int:
