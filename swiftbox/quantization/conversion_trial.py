@@ -5,7 +5,6 @@ Usage of the child: `MODEL SCRIPT PACKAGES [trusted]`; it prints the result as a
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sys
 import tempfile
@@ -16,6 +15,7 @@ from swiftbox.engines.state import engine_state
 from swiftbox.engines.tools import gguf as converter
 from swiftbox.errors import ConfigError
 from swiftbox.language import text
+from swiftbox.models.verified import sha256_of
 from swiftbox.quantization import gguf, llama_cpp
 from swiftbox.runs.asked_child import ChildQuestion
 
@@ -38,20 +38,14 @@ def conversion_refusal(model: Path, *, trusted: bool) -> ConfigError | None:
     request = llama_cpp.converter_request(model, Path(gguf.FILE), trusted=trusted)
     versions = dict(state.versions)
     code = sorted(model.glob("*.py")) if trusted else []
-    digests = [_digest(file) for file in (*(model / name for name in FILES), *code)]
+    files = (*(model / name for name in FILES), *code)
+    digests = [sha256_of(file) if file.is_file() else "" for file in files]
     arguments = [str(model), request["script"], request["packages"], *["trusted"] * trusted]
     purpose = text("trying the conversion to GGUF", "试转换为 GGUF")
     question = ChildQuestion(
         MODULE, arguments, "conversions", [versions, digests, trusted], purpose
     )
     return llama_cpp.refusal(model, question.answer() or {})
-
-
-def _digest(file: Path) -> str:
-    if not file.is_file():
-        return ""
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def main() -> int:
