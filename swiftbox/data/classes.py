@@ -6,7 +6,6 @@ rows are taken, numbers by value and texts by their characters.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import Any
 
 from swiftbox.config.classification import REGRESSION, SINGLE, ClassificationFields, Problem
 from swiftbox.data.example import RowError, kind_of
+from swiftbox.data.literals import decoded
 from swiftbox.errors import DataError
 from swiftbox.formatting import counted, nearest, suggestion_ending
 from swiftbox.language import text
@@ -161,12 +161,10 @@ def _is_below(name: str, count: int) -> bool:
 
 
 def _listed(value: Any) -> Sequence[Any]:
-    """Return the labels of a value: a list, JSON of one as csv cells have it, or a single label."""
+    """Return the labels of a value: a list, a printed one as csv cells have, or a single label."""
     if isinstance(value, str) and value.lstrip().startswith("["):
-        try:
-            value = json.loads(value)
-        except (ValueError, RecursionError):
-            return [value]
+        printed = decoded(value)
+        value = value if printed is None else printed
     return value if isinstance(value, (list, tuple)) else [value]
 
 

@@ -24,6 +24,8 @@ READ: list[tuple[LabelRules, Any, Any]] = [
     (LabelRules(MULTI), ("a", "b"), ("a", "b")),
     (LabelRules(MULTI), (), ()),
     (LabelRules(MULTI), '["a", 2]', ("a", "2")),
+    (LabelRules(MULTI), "['a', 'b']", ("a", "b")),
+    (LabelRules(SINGLE), "[other]", ("[other]",)),
     (LabelRules(MULTI, count=3), (0, 1, 1), ("1", "2")),
     (LabelRules(MULTI, ("a", "b", "c")), (1.0, 0.0, 1.0), ("a", "c")),
     (LabelRules(REGRESSION), "0.25", 0.25),
