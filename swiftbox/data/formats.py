@@ -61,12 +61,9 @@ from swiftbox.data.proposals import (
     rivals,
 )
 from swiftbox.data.registry import rename_columns
-from swiftbox.data.shapes import shape_renames
+from swiftbox.data.shapes import PAIRED, SFT, shape_renames
 from swiftbox.data.turns import unread_keys
 
-SFT = ("sft", "gkd")
-PAIRED = ("dpo", "orpo", "simpo", "cpo", "reward", "kto")
-"""Stages that learn from pairs; for kto a pair is a desirable and an undesirable answer."""
 LABELLED = ("kto",)
 PROMPTED = ("grpo",)
 CLASSIFIED = ("classification",)

@@ -42,6 +42,7 @@ class Shape:
 
 SFT = ("sft", "gkd")
 PAIRED = ("dpo", "orpo", "simpo", "cpo", "reward", "kto")
+"""Stages that learn from pairs; for kto a pair is a desirable and an undesirable answer."""
 
 
 def _answered(datasets: str, columns: Mapping[str, str], **optional: str) -> Shape:

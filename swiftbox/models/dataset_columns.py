@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from swiftbox.data.formats import SFT
+from swiftbox.data.shapes import SFT
 from swiftbox.language import text
 from swiftbox.models import catalogue
 from swiftbox.models.catalogue import Dataset

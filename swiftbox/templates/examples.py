@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from swiftbox.data.example import Example, RowError
-from swiftbox.data.formats import PAIRED
+from swiftbox.data.shapes import PAIRED
 from swiftbox.formatting import counted
 from swiftbox.templates.account import Account
 from swiftbox.templates.conversations import LearnedConversation, conversations_of
