@@ -233,8 +233,10 @@ def _fetch(attempt: Attempt) -> Download:
         transfer.fetch_files(missing, partial(_require_shards, request, checked))
         attempt.client.clean_up(checked.folder)
         marker.end(request.selection)
-    _require_shards(request, checked)
-    unconfirmed = [path for path in unconfirmed_files(marker) if path in {f.path for f in files}]
+    else:
+        _require_shards(request, checked)
+    selected = {file.path for file in files}
+    unconfirmed = [path for path in unconfirmed_files(marker) if path in selected]
     content_checks.warn_of_unconfirmed(request.name, unconfirmed, attempt.warn)
     folder = _with_subfolder(request, checked.folder)
     content_checks.warn_of_code(request, folder, files, attempt.warn)
