@@ -141,14 +141,18 @@ class Memory:
         return self.weights + self.trained + gradients + self.states + frozen
 
     @property
+    def forward(self) -> float:
+        """Return the temporary memory of the passes before gradients replace activations."""
+        return max(self.activations + max(self.work, self.logits), self.apart)
+
+    @property
     def allocated(self) -> float:
         """Return the peak memory of tensors."""
-        forward = max(self.activations + max(self.work, self.logits), self.apart)
         if self.accumulates:
-            return self.standing + max(forward, self.update)
+            return self.standing + max(self.forward, self.update)
         # Gradients replace activations as these are freed; they are dropped before the next pass.
         late = self.gradients + max(self.work, self.update)
-        return self.standing - self.gradients + max(forward, late)
+        return self.standing - self.gradients + max(self.forward, late)
 
     @property
     def peak(self) -> float:
@@ -180,8 +184,7 @@ def training_memory(shape: ModelShape, recipe: Recipe, *, framework: float = 0.0
         teacher=recipe.teacher_bytes,
         apart=recipe.apart_bytes,
     )
-    forward = max(memory.activations + max(memory.work, memory.logits), memory.apart)
-    temporary = max(forward, memory.update)
+    temporary = max(memory.forward, memory.update)
     return replace(memory, fragmented=FRAGMENTED * temporary)
 
 

@@ -133,10 +133,7 @@ class FitVerdict:
             text("optimizer", "优化器"): self.memory.states,
             text("reference model", "参考模型"): self.memory.reference,
             text("teacher", "教师模型"): self.memory.teacher,
-            text("activations", "激活"): self.memory.activations
-            + max(
-                self.memory.work, self.memory.logits, self.memory.update - self.memory.activations
-            ),
+            text("activations", "激活"): max(self.memory.forward, self.memory.update),
             text("allocator and libraries", "分配器与库"): self.memory.fragmented
             + self.memory.framework,
         }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from planning import LARGE, MEDIUM, SMALL, card, chats, planned, settled
 
@@ -9,6 +11,7 @@ from swiftbox.fit.duration import DurationEstimate, training_duration
 from swiftbox.fit.estimate import Estimate, estimate
 from swiftbox.fit.profile import profile_model
 from swiftbox.fit.speed import Speed
+from swiftbox.formatting import size
 
 GIB = 2**30
 DATA_ONLY, ITS_OWN = ("lmbda=0",), ("lmbda=1", "max_completion_length=4096")
@@ -34,6 +37,13 @@ def test_the_teacher_s_weights_are_on_the_device_beside_the_student(teacher: str
     assert result.verdict.memory.teacher == pytest.approx(2 * parameters(teacher), rel=0.01)
     assert result.verdict.memory.standing > result.verdict.memory.teacher
     assert "teacher" in result.verdict.why()
+
+
+def test_the_parts_of_the_memory_include_the_passes_for_generated_answers() -> None:
+    verdict = estimated(80, MEDIUM, *ITS_OWN).verdict
+    memory = replace(verdict.memory, apart=2 * verdict.memory.forward)
+    verdict = replace(verdict, fit=replace(verdict.fit, memory=memory))
+    assert f"activations {size(memory.apart)}" in verdict.why()
 
 
 def test_a_teacher_that_does_not_fit_is_refused_in_advance() -> None:
