@@ -7,17 +7,7 @@ from typing import Any
 
 from swiftbox.config.groups import as_list
 from swiftbox.models.metadata import MetadataError, read_object
-
-SPECIAL_KEYS = (
-    "bos_token",
-    "eos_token",
-    "unk_token",
-    "sep_token",
-    "pad_token",
-    "cls_token",
-    "mask_token",
-)
-"""Settings of a tokenizer that name a token."""
+from swiftbox.templates.files import SPECIAL_TOKENS
 
 
 def token_ids(folder: Path) -> dict[str, int]:
@@ -44,7 +34,7 @@ def tokens_of_settings(folder: Path) -> list[str]:
         settings = read_object(folder / "tokenizer_config.json")
     except (MetadataError, OSError):
         return []
-    entries = [settings.get(key) for key in SPECIAL_KEYS]
+    entries = [settings.get(key) for key in SPECIAL_TOKENS]
     for key in ("added_tokens_decoder", "additional_special_tokens", "extra_special_tokens"):
         value = settings.get(key)
         entries += value.values() if isinstance(value, dict) else as_list(value)

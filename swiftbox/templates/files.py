@@ -14,6 +14,18 @@ from swiftbox.security.templates import LARGEST_BYTES, ChatTemplate
 LARGEST_SETTINGS = 64 * 2**20
 """Bytes; tokenizer_config.json lists every added token."""
 
+SPECIAL_TOKENS = (
+    "bos_token",
+    "eos_token",
+    "unk_token",
+    "sep_token",
+    "pad_token",
+    "cls_token",
+    "mask_token",
+)
+"""The settings of a tokenizer that name a token; transformers gives them to templates, in
+this order."""
+
 
 def template_file(path: Path) -> ChatTemplate:
     """Return the template of a file; raise ConfigError if it is too large or no text."""

@@ -9,22 +9,11 @@ from typing import TYPE_CHECKING, Any
 from swiftbox.security.regular import read_regular
 from swiftbox.templates.chatml import CHATML
 from swiftbox.templates.class_defaults import default_tokens
-from swiftbox.templates.files import LARGEST_SETTINGS, template_file
+from swiftbox.templates.files import LARGEST_SETTINGS, SPECIAL_TOKENS, template_file
 from swiftbox.templates.template import ConversationTemplate, named_templates
 
 if TYPE_CHECKING:
     from swiftbox.config.groups import ModelFields
-
-SPECIAL_TOKENS = (
-    "bos_token",
-    "eos_token",
-    "unk_token",
-    "sep_token",
-    "pad_token",
-    "cls_token",
-    "mask_token",
-)
-"""The tokens that transformers gives to templates, in its order."""
 
 
 def template_of_folder(folder: Path, config: ModelFields) -> ConversationTemplate:
