@@ -23,6 +23,7 @@ from swiftbox.quantization.job import QuantizationJob, complete_step
 from swiftbox.quantization.llama_cpp import converter_request, refusal
 from swiftbox.quantization.modelfile import write_modelfile
 from swiftbox.quantization.processes import convert
+from swiftbox.quantization.resolve import DEFAULT_BITS
 from swiftbox.runs import events
 from swiftbox.templates.closing import GENERATION_FILE, KEY, end_ids
 
@@ -97,7 +98,7 @@ def write_quantized(job: QuantizationJob, target: Path) -> None:
     """Write the file of the result from the unquantized one, and the Modelfile for Ollama."""
     converted = job.work_folder / CONVERTED / gguf.FILE
     result = target / gguf.FILE
-    name = gguf.TYPES[job.config.bits or 4]
+    name = gguf.TYPES[job.config.bits or DEFAULT_BITS]
     if name == "F16":
         with contextlib.suppress(OSError):  # a file system without links
             os.link(converted, result)

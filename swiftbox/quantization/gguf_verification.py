@@ -18,6 +18,7 @@ from swiftbox.files import read_json
 from swiftbox.language import text
 from swiftbox.models.gguf_headers import TEMPLATE, GgufTensor, read_headers
 from swiftbox.quantization import gguf, tensors
+from swiftbox.quantization.resolve import DEFAULT_BITS
 
 CONVERSION_TOLERANCE = 0.01
 """Share by which llama.cpp's perplexity of the unquantized file may differ from transformers'. Both
@@ -129,7 +130,7 @@ def check_quantized(source: Path, file: Path, config: QuantizeConfig) -> dict[st
     """
     if not file.is_file():
         raise _failure(text("llama.cpp wrote no file", "llama.cpp 没有写出文件"))
-    bits = config.bits or 4
+    bits = config.bits or DEFAULT_BITS
     before, after = tensors.read_headers(source), read_headers(file)
     matrices = {name: header for name, header in after.tensors.items() if _is_matrix(name, header)}
     unquantized = [name for name, header in matrices.items() if not _has_bits(header, bits)]

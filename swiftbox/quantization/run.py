@@ -29,6 +29,7 @@ from swiftbox.models.merge_checks import FLOATS
 from swiftbox.quantization import gguf, gguf_steps, tensors, verification
 from swiftbox.quantization.job import QuantizationJob, complete_step
 from swiftbox.quantization.processes import measure
+from swiftbox.quantization.resolve import DEFAULT_BITS
 from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
 
@@ -226,7 +227,7 @@ def description(config: QuantizeConfig) -> str:
             f"{config.method.upper()}，{config.bits} 位，每组 {config.group_size}",
         )
     if config.method == "gguf":
-        return f"GGUF {gguf.TYPES[config.bits or 4]}"
+        return f"GGUF {gguf.TYPES[config.bits or DEFAULT_BITS]}"
     return config.method.upper()
 
 
@@ -254,7 +255,7 @@ def _run_bitsandbytes(job: QuantizationJob, target: Path) -> None:
     from swiftbox.core.weights.quantize import quantize_and_save
 
     quantization = Quantization(
-        quant_bits=job.config.bits or 4,
+        quant_bits=job.config.bits or DEFAULT_BITS,
         bnb_4bit_quant_type=job.config.bnb_4bit_quant_type,
         bnb_4bit_use_double_quant=job.config.bnb_4bit_use_double_quant,
         dtype=job.dtype,
