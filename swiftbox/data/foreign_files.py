@@ -37,15 +37,16 @@ WORKBOOK = ForeignFile("an Excel workbook", "Excel 工作簿", *EXPORT)
 LETTER = ForeignFile("a Word document", "Word 文档", "save it as txt", "请另存为 txt")
 ARCHIVE = ForeignFile("an archive", "压缩包", *UNPACK)
 
+POINTER = ForeignFile(
+    "a pointer of git-lfs, not the data itself",
+    "git-lfs 指针，而非数据本身",
+    "run git lfs pull in its folder, or swiftbox download ID --dataset",
+    "请在其目录中运行 git lfs pull，或 swiftbox download ID --dataset",
+)
 PARQUET = ForeignFile("parquet", " parquet 文件", "rename it to .parquet", "请改名为 .parquet")
 
 MARKS: Mapping[bytes, ForeignFile] = {
-    b"version https://git-lfs.github.com/": ForeignFile(
-        "a pointer of git-lfs, not the data itself",
-        "git-lfs 指针，而非数据本身",
-        "run git lfs pull in its folder, or swiftbox download ID --dataset",
-        "请在其目录中运行 git lfs pull，或 swiftbox download ID --dataset",
-    ),
+    b"version https://git-lfs.github.com/": POINTER,
     b"PAR1": PARQUET,
     b"ARROW1": ForeignFile(
         "an Arrow file", "Arrow 文件", "write it as parquet or jsonl", "请转换为 parquet 或 jsonl"

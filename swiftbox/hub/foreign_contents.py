@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path, PurePosixPath
 
-from swiftbox.data.foreign_files import HEAD_BYTES, MARKS, PAGE, kind_of_content
+from swiftbox.data.foreign_files import HEAD_BYTES, PAGE, POINTER, kind_of_content
 from swiftbox.hub.transfer_errors import TransferError
 from swiftbox.language import text
 from swiftbox.models.weights import read_header
-
-POINTER_MARK = b"version https://git-lfs.github.com/"
 
 LARGEST_JSON = 64 * 2**20
 """Bytes of JSON that is read completely; the largest tokenizer.json has some 30 million."""
@@ -32,7 +30,7 @@ def require_contents(name: str, head: bytes, *, is_confirmed: bool) -> None:
     A page may be what the repository holds, if a hash of the hub confirms it. No program
     can read a pointer, whoever confirms it.
     """
-    if kind_of_content(head) is MARKS[POINTER_MARK]:
+    if kind_of_content(head) is POINTER:
         raise TransferError(
             "pointer",
             text(
