@@ -5,9 +5,7 @@ A pickle can run code when it is loaded. The child has no secrets in its environ
 
 from __future__ import annotations
 
-import json
 import subprocess
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +22,7 @@ from swiftbox.models.adapters import (
     read_config,
     read_trained,
 )
-from swiftbox.runs.asked_child import VARIABLES
+from swiftbox.runs.asked_child import VARIABLES, answer_in
 from swiftbox.runs.waiting import reported_wait
 from swiftbox.security.children import child_environment, module_command
 from swiftbox.security.printable import printable
@@ -116,7 +114,7 @@ def _converted(source: Path, target: Path, stored_bytes: int) -> dict[str, list[
             )
         except subprocess.TimeoutExpired:
             raise _refused(source, "limits", "") from None
-    report = _report(process.stdout) if process.returncode == 0 else {}
+    report = (answer_in(process.stdout) if process.returncode == 0 else None) or {}
     tensors = report.get("tensors")
     if isinstance(tensors, dict):
         return {
@@ -124,14 +122,6 @@ def _converted(source: Path, target: Path, stored_bytes: int) -> dict[str, list[
             for name, (dtype, shape) in tensors.items()
         }
     raise _refused(source, str(report.get("problem", "limits")), str(report.get("detail", "")))
-
-
-def _report(output: str) -> Mapping[str, Any]:
-    try:
-        report = json.loads(output.splitlines()[-1])
-    except (ValueError, IndexError):
-        return {}
-    return report if isinstance(report, dict) else {}
 
 
 # ---- messages

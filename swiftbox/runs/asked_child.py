@@ -107,11 +107,16 @@ class ChildQuestion:
             return None
         if process.returncode:
             return {} if process.returncode > 0 else None  # killed, for example when out of memory
-        try:
-            answer = json.loads(process.stdout.splitlines()[-1])
-        except (ValueError, IndexError):  # a library wrote after the answer
-            return None
-        return answer if isinstance(answer, dict) else None
+        return answer_in(process.stdout)
+
+
+def answer_in(output: str) -> dict[str, Any] | None:
+    """Return the object on the last line of what a child printed; None without one."""
+    try:
+        answer = json.loads(output.splitlines()[-1])
+    except (ValueError, IndexError):  # a library wrote after the answer
+        return None
+    return answer if isinstance(answer, dict) else None
 
 
 _failures: dict[Path, float] = {}
