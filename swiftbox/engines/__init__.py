@@ -22,6 +22,11 @@ TORCH = "2.13.0"
 """The same torch as swiftbox's, where a tool can use it: its wheel is in pip's cache."""
 
 
+SERVING = ("fastapi==0.165.0", "uvicorn==0.54.0", "llguidance==1.9.1", "peft==0.21.2")
+"""What the builtin server needs besides torch and transformers, in the versions of swiftbox: it
+runs in the engines whose packages load the weights that they have quantized."""
+
+
 def _with_torch(cpu: int) -> dict[str, int]:
     """Return a tool's disk space by backend, given that with a CPU torch: the rest is torch."""
     return {EVERYWHERE: cpu, "cuda": cpu + 6_000_000_000, "rocm": cpu + 13_000_000_000}
@@ -38,9 +43,9 @@ GPTQ = Engine(
             "transformers==5.23.0",
             "datasets==5.2.0",
             "accelerate==1.15.0",
-            "peft==0.21.2",
             "setuptools==82.0.1",
             "numpy==2.2.6",
+            *SERVING,
         )
     },
     # Compiled against the packages of the first step; the small ones follow gptqmodel.
@@ -54,7 +59,7 @@ GPTQ = Engine(
         "device-smi==0.5.7",
         "logbar==0.4.15",
     ),
-    python=(10, 13),
+    python=(11, 13),  # of swiftbox itself, whose server it runs
     system=(COMPILER, PYTHON_HEADERS, PCRE2),
     # It uses half of the cores as workers, and a single worker waits for itself.
     env_on_few_cores={"GPTQMODEL_CPU_WORKERS": "2"},
@@ -76,6 +81,7 @@ COMPRESS = Engine(
         "FP8、W8A8 量化（llmcompressor）",
     ),
     backends=("cuda", "rocm", "cpu"),
+    python=(11, 14),
     torch=TORCH,
     requirements={
         EVERYWHERE: (
@@ -85,6 +91,7 @@ COMPRESS = Engine(
             "datasets==5.2.0",
             "accelerate==1.15.0",
             "auto-round==0.15.1",
+            *SERVING,
         )
     },
     size_bytes=_with_torch(1_300_000_000),
