@@ -83,8 +83,8 @@ def _nodes(steps: YamlEntry, outer: Settings) -> list[Any]:
     blocks = [node for node in nodes if isinstance(node, yaml.MappingNode)]
     if not nodes or len(blocks) < len(nodes):
         what = text(
-            "should be a list of blocks, each with name:, task: and the keys of that task",
-            "应为若干块的列表，每块含 name:、task: 及该任务的键",
+            "should be a list of blocks, each with a name, a task and the keys of that task",
+            "应为若干块的列表，每块含 name、task 及该任务的键",
         )
         outer.problems.append(ConfigProblem(steps.where, steps.written_as, what, steps.order))
     return blocks

@@ -71,7 +71,7 @@ def _unrecognised(document: Document, keys: list[str], seen: list[Recognised]) -
         message,
         hint=text(
             f"name the tool: --from {' | '.join(TOOLS)}; a YAML with keys of swiftbox "
-            f"runs as it is (swiftbox check {document.path})",
+            f"needs no import (swiftbox check {document.path})",
             f"请指明来源：--from {' | '.join(TOOLS)}；用本工具键名的 YAML 可直接运行"
             f"（swiftbox check {document.path}）",
         ),

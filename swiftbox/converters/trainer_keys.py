@@ -140,7 +140,7 @@ def data_seed(value: Any, foreign: ForeignConfig) -> list[KeyOutcome]:
     """Translate the seed of the data; swiftbox has a single seed."""
     if value == foreign.values.get("seed", 42):
         return [no_effect(text("the same as seed", "与 seed 相同"))]
-    return [unsupported(text("there is only one seed: set seed", "此处统一使用 seed"))]
+    return [unsupported(text("there is only one seed; set seed", "此处统一使用 seed；请设 seed"))]
 
 
 def deepspeed(value: Any, foreign: ForeignConfig) -> list[KeyOutcome]:

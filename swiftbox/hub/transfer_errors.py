@@ -136,7 +136,7 @@ def _hint_of_answer(kind: ErrorKind) -> str:
     hints = {
         "page": text(
             "a network that wants a sign-in, a proxy or a broken mirror answered in place of the "
-            "hub: open the address in a browser, check HTTPS_PROXY, or set another endpoint",
+            "hub; open the address in a browser, check HTTPS_PROXY, or set another endpoint",
             "应答的不是社区，而是需要登录的网络、代理或失效的镜像：请在浏览器中打开该地址、检查 "
             "HTTPS_PROXY，或更换 endpoint",
         ),

@@ -229,7 +229,7 @@ def _nothing_left(name: str, step: int, total: int) -> ConfigError:
             f"{name} 已训练 {step:,} 步，而现在要求共 {total:,} 步",
         ),
         hint=text(
-            "raise num_train_epochs or max_steps: both count from the start",
+            "raise num_train_epochs or max_steps; both count from the start",
             "增大 num_train_epochs 或 max_steps：两者都从头计算",
         ),
     )

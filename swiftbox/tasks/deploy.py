@@ -115,7 +115,9 @@ def named_adapters(config: DeployConfig) -> dict[str, str]:
                 text(
                     f"adapter: two adapters are named {name}", f"adapter：有两个适配器名为 {name}"
                 ),
-                hint=text("name them: adapters: {a: ..., b: ...}", "请命名：adapters: {a: ...}"),
+                hint=text(
+                    "name them: adapters: {a: ..., b: ...}", "请命名：adapters: {a: ..., b: ...}"
+                ),
             )
         adapters[name] = adapter
     if served_name(config) in adapters:
@@ -125,8 +127,8 @@ def named_adapters(config: DeployConfig) -> dict[str, str]:
                 f"served_model_name：{served_name(config)} 与适配器重名",
             ),
             hint=text(
-                "set another served_model_name, or name the adapters: adapters: {a: ..., b: ...}",
-                "请另设 served_model_name，或为适配器命名：adapters: {a: ...}",
+                "set another served_model_name, or name the adapters: {a: ..., b: ...}",
+                "请另设 served_model_name，或为适配器命名：adapters: {a: ..., b: ...}",
             ),
         )
     return adapters

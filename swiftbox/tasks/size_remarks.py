@@ -27,7 +27,10 @@ def _unknown_size(name: str) -> Remark:
         f"无法估计 {name} 所需的内存、磁盘与时间：本机没有 config.json，模型表中没有，"
         "名称也不含规模",
     )
-    hint = text("run `swiftbox download`, then check again", "请先 `swiftbox download`，再检查")
+    hint = text(
+        f"run `swiftbox download {name}`, then check again",
+        f"请先运行 `swiftbox download {name}`，再检查",
+    )
     return Remark(NOTE, "fit", message, hint)
 
 

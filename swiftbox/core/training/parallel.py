@@ -52,8 +52,8 @@ def for_one_device(arguments: TrainingArguments) -> TrainingArguments:
                 f"一个进程可见 {arguments.n_gpu} 个设备，会把每个批次拆分到这些设备上",
             ),
             hint=text(
-                "start it with `swiftbox run`, which selects one device, or set distributed: ddp",
-                "请用 `swiftbox run` 启动，它只选一个设备；或设 distributed: ddp",
+                "use `swiftbox run FILE`, which selects one device, or set distributed: ddp",
+                "请用 `swiftbox run FILE` 启动，它只选一个设备；或设 distributed: ddp",
             ),
         )
     return arguments
