@@ -34,8 +34,10 @@ def serving(
 ) -> Need:
     """Return the memory of serving: weights, the cache of all requests, one pass's activations.
 
+    `storage`: of the weights; `auto` is a GGUF file, whose types have 16 bits or fewer.
     `spare`: the share of the cache that the engine reserves for tokens to come.
     """
+    storage = "float16" if storage == "auto" else storage
     weights = shape.inside * BYTES_PER_WEIGHT[storage]
     weights += shape.outside * max(2.0, BYTES_PER_WEIGHT[storage] if storage == "float32" else 2.0)
     each = 4.0 if storage == "float32" else 2.0

@@ -25,14 +25,11 @@ from swiftbox.language import text
 from swiftbox.security.secrets import is_loopback
 from swiftbox.serving.address import local_url
 from swiftbox.serving.app import application
-from swiftbox.serving.guards import AccessRules, App
+from swiftbox.serving.guards import LARGEST_BODY, AccessRules, App
 from swiftbox.serving.listener import ServerLifecycle, listen
 from swiftbox.serving.parity import Generate
 from swiftbox.serving.rendering import running_renderer
 from swiftbox.serving.service import Service, ServiceOptions
-
-LARGEST_BODY = 4 * 2**20
-"""The limit of a request's body in bytes: a million tokens of text."""
 
 DRAIN_S = 10.0
 """How long running answers may continue after a stop request; then they are cancelled."""

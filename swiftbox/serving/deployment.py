@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from swiftbox.devices import host
 from swiftbox.devices.backends import BACKENDS
 from swiftbox.devices.machine import Machine
 from swiftbox.engines.llama_cpp import server_executable
+from swiftbox.errors import RunError
 from swiftbox.language import text
 from swiftbox.models.adapters import read_adapter
 from swiftbox.models.gguf_files import parts_of, require_gguf_file
@@ -22,6 +24,8 @@ from swiftbox.runs.heavy_imports import heavy_imports
 from swiftbox.runs.plain_files import read_record
 from swiftbox.runs.stop import STOP
 from swiftbox.security.children import child_environment
+from swiftbox.security.secrets import is_loopback
+from swiftbox.serving import llama_cpp
 from swiftbox.serving.address import local_url
 from swiftbox.serving.server_process import ServerProgram, watch
 from swiftbox.templates.closing import GENERATION_FILE, added_ends, write_end_ids
@@ -208,14 +212,11 @@ def _vllm(deployment: Deployment) -> Mapping[str, Any]:
         local_url(config.host, port),
         deployment.folder / run_folder.LOG,
     )
-    _watch(deployment, program)
+    _watch(deployment, program, stop=STOP.requested)
     return {}
 
 
 def _llama_cpp(deployment: Deployment) -> Mapping[str, Any]:
-    from swiftbox.serving import llama_cpp
-    from swiftbox.serving.address import free_port
-
     config = deployment.config
     file = require_gguf_file(deployment.model)
     headers = read_headers(file)
@@ -224,26 +225,48 @@ def _llama_cpp(deployment: Deployment) -> Mapping[str, Any]:
     limits = llama_cpp.server_limits(headers.metadata, config, llama_cpp.CACHE_SHARE * free)
     if limits.slots < config.max_concurrency:
         deployment.warn(_fewer_slots(limits.slots, config.max_concurrency))
-    target = llama_cpp.LlamaTarget(
-        server_executable(),
-        file,
-        deployment.name,
-        free_port(config.host, config.port),
-        limits,
-        host.cores(),
-        deployment.common_variables(),
-    )
-    env = llama_cpp.environment(child_environment(), deployment.key)
-    details = {"max_model_len": limits.length, "slots": limits.slots}
-    program = ServerProgram(
-        "llama_cpp",
-        llama_cpp.command(config, target),
-        env,
-        local_url(config.host, target.port),
-        deployment.folder / run_folder.LOG,
-    )
-    _watch(deployment, program, **details)
+    with heavy_imports():
+        from swiftbox.serving.forwarding import private_socket
+
+    with private_socket() as socket:
+        target = llama_cpp.LlamaTarget(
+            server_executable(),
+            file,
+            deployment.name,
+            socket,
+            limits,
+            host.cores(),
+            deployment.common_variables(),
+        )
+        _watch_behind_ours(deployment, target)
     return {}
+
+
+def _watch_behind_ours(deployment: Deployment, target: llama_cpp.LlamaTarget) -> None:
+    """Run llama.cpp's server behind our listener, which ends first."""
+    from swiftbox.serving.address import listen_on
+    from swiftbox.serving.forwarding import ForwardedServer, forwarding
+    from swiftbox.serving.guards import LARGEST_BODY, AccessRules
+
+    config, limits = deployment.config, target.limits
+    server = ForwardedServer(target.socket, limits.slots, config.max_queue)
+    access = AccessRules(
+        deployment.key, LARGEST_BODY, is_loopback(config.host), config.allowed_origins or ()
+    )
+    with (
+        listen_on(config.host, config.port) as listening,
+        forwarding(server, listening, access, stop=STOP.requested) as listener,
+    ):
+        program = ServerProgram(
+            "llama_cpp",
+            llama_cpp.command(target),
+            llama_cpp.environment(child_environment()),
+            listener.url,
+            deployment.folder / run_folder.LOG,
+            is_forwarded=True,
+        )
+        details = {"max_model_len": limits.length, "slots": limits.slots}
+        _watch(deployment, program, stop=listener.ended, **details)
 
 
 def _fewer_slots(slots: int, requested: int) -> str:
@@ -253,13 +276,19 @@ def _fewer_slots(slots: int, requested: int) -> str:
     )
 
 
-def _watch(deployment: Deployment, program: ServerProgram, **details: Any) -> None:
+def _watch(
+    deployment: Deployment, program: ServerProgram, *, stop: threading.Event, **details: Any
+) -> None:
     """Run the server of another program; report its address once it answers as trained."""
     STOP.can_save.set()
 
     def on_ready() -> None:
-        deployment.verify(program.url)
+        try:
+            deployment.verify(program.url)
+        except RunError:
+            if not STOP.requested.is_set():
+                raise
         if not STOP.requested.is_set():
             deployment.started(program.url, **details)
 
-    watch(program, stop=STOP.requested, started=on_ready, drain_s=PROGRAM_STOP_S)
+    watch(program, stop=stop, started=on_ready, drain_s=PROGRAM_STOP_S)

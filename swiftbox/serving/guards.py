@@ -26,6 +26,9 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 OPEN = ("/health",)
 """Paths without confidential content, for monitoring that has no key."""
 
+LARGEST_BODY = 4 * 2**20
+"""The limit of a request's body in bytes: a million tokens of text."""
+
 BODIES_AT_ONCE = 16
 """The largest bodies that are kept together; they are small unless somebody attacks."""
 

@@ -14,8 +14,6 @@ from swiftbox.errors import ConfigError, MachineError
 from swiftbox.formatting import size
 from swiftbox.language import text
 
-KEY = "LLAMA_API_KEY"
-
 FOREIGN = ("LLAMA_", "AIP_")
 """Beginnings of variables by which llama.cpp's server takes options; a user's own could open tools
 that run commands, or another port."""
@@ -33,7 +31,7 @@ SHORTEST = 256
 """Memory for less than this is too little, unless the user wants it so short."""
 
 SEPARATORS = frozenset(',"\n')
-"""Signs that separate keys or names in llama.cpp's options."""
+"""Signs that separate names in llama.cpp's options."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,7 @@ class LlamaTarget:
     executable: Path
     file: Path
     name: str
-    port: int
+    socket: Path
     limits: ServerLimits
     threads: int
     variables: Mapping[str, Any] = field(default_factory=dict)
@@ -118,52 +116,33 @@ def _value(metadata: Mapping[str, Any], key: str) -> int:
     return value if type(value) is int and value > 0 else 0
 
 
-def command(config: DeployConfig, target: LlamaTarget) -> list[str]:
-    """Return the command that serves a settled deployment."""
+def command(target: LlamaTarget) -> list[str]:
+    """Return the command that serves on the socket.
+
+    Access is not its matter: our listener checks requests before it passes them on.
+    """
     limits = target.limits
     arguments = [str(target.executable), "--model", str(target.file), "--alias", target.name]
-    arguments += ["--host", config.host, "--port", str(target.port), "--offline"]
+    arguments += ["--host", str(target.socket), "--offline"]
     # Each answer has a part of the context for itself: none can take the room of another.
     arguments += ["--ctx-size", str(limits.length * limits.slots), "--no-kv-unified"]
     arguments += ["--parallel", str(limits.slots), "--cache-ram", "0"]
     arguments += ["--threads", str(target.threads), "--jinja"]
-    # By default it lets the page of any site use it, and shows the prompts of others.
-    origins = allowed_origin(config) or "localhost"
-    arguments += ["--cors-origins", origins, "--no-cors-credentials", "--no-slots", "--no-ui"]
+    # It shows the prompts of others by default.
+    arguments += ["--no-slots", "--no-ui"]
     if target.variables:
         variables = json.dumps(dict(target.variables), ensure_ascii=False)
         arguments += ["--chat-template-kwargs", variables]
     return arguments
 
 
-def allowed_origin(config: DeployConfig) -> str:
-    """Return the origin whose pages may read answers; empty without any.
-
-    Raises ConfigError for several: the server would send them all, which no browser accepts.
-    """
-    origins = config.allowed_origins or []
-    if "*" in origins:
-        return "*"
-    if len(set(origins)) > 1:
-        raise ConfigError(
-            text(
-                f"allowed_origins: llama_cpp takes one origin or '*', not {len(origins)}",
-                f"allowed_origins：llama_cpp 只支持一个来源或 '*'，当前有 {len(origins)} 个",
-            ),
-            hint=text("name one origin", "请只填写一个来源"),
-        )
-    return next(iter(origins), "")
-
-
-def environment(inherited: Mapping[str, str], key: str | None) -> dict[str, str]:
-    """Return the environment of the server; the key is passed only this way."""
-    variables = {name: value for name, value in inherited.items() if not name.startswith(FOREIGN)}
-    return variables | ({KEY: key} if key is not None else {})
+def environment(inherited: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of the server, without options for it."""
+    return {name: value for name, value in inherited.items() if not name.startswith(FOREIGN)}
 
 
 def require_servable(config: DeployConfig) -> None:
     """Raise ConfigError for settings that llama.cpp's server does not have."""
-    allowed_origin(config)
     problem = _unsupported(config)
     if problem:
         raise ConfigError(
@@ -190,21 +169,14 @@ def _unsupported(config: DeployConfig) -> str:
     return ""
 
 
-def require_plain_texts(name: str, key: str | None) -> None:
-    """Raise ConfigError for a key or a name that llama.cpp would take for several."""
-    if key is not None and set(key) & SEPARATORS:
-        raise ConfigError(
-            text(
-                "api_key_env: engine: llama_cpp takes a key with a comma or a quote for several",
-                "api_key_env：engine: llama_cpp 会把含逗号或引号的密钥当作多个",
-            ),
-            hint=text("use a key of letters and digits", "请使用由字母与数字组成的密钥"),
-        )
-    if set(name) & SEPARATORS:
-        raise ConfigError(
-            text(
-                f"served_model_name: engine: llama_cpp takes {name!r} for several names",
-                f"served_model_name：engine: llama_cpp 会把 {name!r} 当作多个名称",
-            ),
-            hint=text("use a name without commas", "请使用不含逗号的名称"),
-        )
+def require_plain_name(name: str) -> None:
+    """Raise ConfigError for a name that llama.cpp would take for several."""
+    if not set(name) & SEPARATORS:
+        return
+    raise ConfigError(
+        text(
+            f"served_model_name: engine: llama_cpp takes {name!r} for several names",
+            f"served_model_name：engine: llama_cpp 会把 {name!r} 当作多个名称",
+        ),
+        hint=text("use a name without commas", "请使用不含逗号的名称"),
+    )

@@ -46,6 +46,8 @@ class ServerProgram:
     env: Mapping[str, str]
     url: str
     log: Path
+    is_forwarded: bool = False
+    """Whether the URL is ours, and requests are passed on to a socket that only we can reach."""
 
 
 def watch(
@@ -70,7 +72,7 @@ def watch(
     try:
         deadline, is_ready = time.monotonic() + START_TIMEOUT_S, False
         while process.poll() is None and not stop.is_set():
-            is_ours = is_ready or owns_address(process.pid, server.url)
+            is_ours = is_ready or server.is_forwarded or owns_address(process.pid, server.url)
             if not is_ready and is_ours and health(server.url) == "ok":
                 is_ready = True
                 _report_ready(process, started, stop)

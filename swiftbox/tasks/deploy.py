@@ -47,7 +47,7 @@ from swiftbox.runs.optional_packages import BITSANDBYTES, MEDIA, SCIENCE, reveal
 from swiftbox.runs.plain_files import read_record
 from swiftbox.security.secrets import is_loopback
 from swiftbox.serving.deployment import Deployment, run_deployment
-from swiftbox.serving.llama_cpp import require_plain_texts
+from swiftbox.serving.llama_cpp import require_plain_name
 from swiftbox.tasks.checks import OnRemark, inspect_model, require_loadable
 from swiftbox.tasks.deployment_engine import (
     choose_engine,
@@ -261,9 +261,9 @@ def _require_served(config: DeployConfig, inspection: Inspection) -> None:
 def require_deployable(config: DeployConfig) -> None:
     """Raise UserError for every problem that is known before anything is fetched or loaded."""
     _require_key_named(config)
-    key = key_of(config, os.environ)
+    key_of(config, os.environ)
     if config.engine == "llama_cpp":
-        require_plain_texts(served_name(config), key)
+        require_plain_name(served_name(config))
     named_adapters(config)
     _require_matching_adapters(config)
     check_availability(config)

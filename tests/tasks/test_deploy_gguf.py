@@ -12,6 +12,8 @@ from made_up import made_up
 
 from swiftbox.config.deploy import DeployConfig
 from swiftbox.errors import ConfigError, MachineError, ResultError
+from swiftbox.fit.forecast import RunInputs
+from swiftbox.fit.profile import profile_model
 from swiftbox.launch.prepare import check_config, with_absolute_paths
 from swiftbox.plan import plan
 from swiftbox.serving import llama_cpp
@@ -30,8 +32,9 @@ SMOL = {
 """The metadata of SmolLM2-135M."""
 
 
-def planned(**keys: Any) -> Any:
-    content = json.dumps({"task": "deploy", "hub": "local", "port": 0, **keys}, default=str)
+def planned(task: str = "deploy", **keys: Any) -> Any:
+    keys |= {"port": 0} if task == "deploy" else {}
+    content = json.dumps({"task": task, "hub": "local", **keys}, default=str)
     return plan(loads(content, source="a.yaml").config, made_up("cpu"))
 
 
@@ -82,7 +85,6 @@ def test_a_file_that_is_cut_off_is_refused_before_it_is_served(folder: Path) -> 
         ({"adapter_loading": True}, "loads no adapters"),
         ({"tensor_parallel_size": 2}, "divides a model by layers"),
         ({"dtype": "float32"}, "computed in the types that it has"),
-        ({"allowed_origins": ["https://a.example", "https://b.example"]}, "one origin or"),
     ],
 )
 def test_settings_that_llama_cpp_does_not_have_are_refused(
@@ -92,32 +94,20 @@ def test_settings_that_llama_cpp_does_not_have_are_refused(
         planned(model=folder, **keys)
 
 
-@pytest.mark.parametrize(
-    ("key", "name"), [("one,two", "a"), ('"quoted"', "a"), ("plain", "two,names")]
-)
-def test_a_key_or_a_name_that_would_be_several_is_refused(
-    key: str, name: str, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("MY_KEY", key)
+@pytest.mark.parametrize("task", ["deploy", "evaluate"])
+def test_the_memory_of_serving_a_file_is_forecast(task: str, folder: Path) -> None:
+    benchmarks = {"benchmarks": "sample_ceval"} if task == "evaluate" else {}
+    config = planned(task=task, model=folder, **benchmarks).config
+    assert (config.engine, config.dtype) == ("llama_cpp", "auto")
+    inputs = RunInputs(profile_model("Qwen/Qwen3-0.6B"))
+    forecast = TASKS[task].forecast(config, made_up("cpu"), inputs)
+    assert forecast is not None
+    assert (forecast.memory_bytes or 0) > 1e9
+
+
+def test_a_name_that_would_be_several_is_refused(folder: Path) -> None:
     with pytest.raises(ConfigError, match="several"):
-        deploying(model=folder, api_key_env="MY_KEY", served_model_name=name)
-
-
-@pytest.mark.parametrize(
-    ("origins", "option"),
-    [
-        (None, "localhost"),
-        (["https://a.example"], "https://a.example"),
-        (["https://a.example", "*"], "*"),
-    ],
-)
-def test_pages_of_an_allowed_origin_may_read_answers(
-    origins: list[str] | None, option: str
-) -> None:
-    config = DeployConfig(model="m", allowed_origins=origins)
-    target = LlamaTarget(Path("e"), Path("m"), "small", 8001, ServerLimits(512, 4), 2)
-    command = llama_cpp.command(config, target)
-    assert command[command.index("--cors-origins") + 1] == option
+        deploying(model=folder, served_model_name="two,names")
 
 
 def test_the_cache_of_a_token_is_computed_from_the_metadata() -> None:
@@ -167,23 +157,21 @@ def test_too_little_memory_for_one_answer_is_refused() -> None:
         server_limits(SMOL, DeployConfig(model="m", max_model_len=4096), 23040 * 4000)
 
 
-def test_the_command_shows_no_key_and_opens_nothing_to_other_sites() -> None:
-    config = DeployConfig(model="m", host="0.0.0.0", api_key_env="KEY")
+def test_the_server_listens_on_a_socket_and_not_on_the_address() -> None:
+    limits, variables = ServerLimits(512, 4), {"enable_thinking": False}
     target = LlamaTarget(
-        Path("/e/llama-server"), Path("/m/model.gguf"), "small", 8001, ServerLimits(512, 4), 2,
-        {"enable_thinking": False},
+        Path("/e/llama-server"), Path("/m/model.gguf"), "small", Path("/s.sock"), limits, 2,
+        variables,
     )  # fmt: skip
-    assert llama_cpp.command(config, target) == [
+    assert llama_cpp.command(target) == [
         *("/e/llama-server", "--model", "/m/model.gguf", "--alias", "small"),
-        *("--host", "0.0.0.0", "--port", "8001", "--offline"),
+        *("--host", "/s.sock", "--offline"),
         *("--ctx-size", "2048", "--no-kv-unified", "--parallel", "4", "--cache-ram", "0"),
-        *("--threads", "2", "--jinja", "--cors-origins", "localhost", "--no-cors-credentials"),
-        *("--no-slots", "--no-ui", "--chat-template-kwargs", '{"enable_thinking": false}'),
+        *("--threads", "2", "--jinja", "--no-slots", "--no-ui"),
+        *("--chat-template-kwargs", '{"enable_thinking": false}'),
     ]
 
 
-def test_the_environment_has_the_key_and_no_options_of_the_user() -> None:
+def test_the_environment_has_no_options_of_the_user() -> None:
     inherited = {"PATH": "/bin", "LLAMA_ARG_TOOLS": "all", "AIP_MODE": "PREDICTION"}
-    environment = llama_cpp.environment(inherited, "sk-1")
-    assert environment == {"PATH": "/bin", "LLAMA_API_KEY": "sk-1"}
-    assert llama_cpp.environment({"LLAMA_API_KEY": "other"}, None) == {}
+    assert llama_cpp.environment({**inherited, "LLAMA_API_KEY": "other"}) == {"PATH": "/bin"}
