@@ -71,6 +71,7 @@ class ForcedServer:
     def __init__(self, scheduler: ForcedScheduler, client: OpenAI) -> None:
         self.scheduler = scheduler
         self.client = client
+        self.url = str(client.base_url).removesuffix("/v1/")
 
     def ask(self, text: str, **keys: Any) -> Any:
         """Return the message of the answer that is `text`, with its `finish_reason`."""
@@ -94,20 +95,24 @@ def tokenizer_with(template: str, special: list[str]) -> Any:
 
 
 @contextmanager
-def answering(tokenizers: Mapping[str, Any], **options: Any) -> Iterator[ForcedServer]:
+def answering(
+    tokenizers: Mapping[str, Any], *, key: str | None = None, **options: Any
+) -> Iterator[ForcedServer]:
     """Serve models by their tokenizers in a thread at a free port."""
     scheduler: Any = ForcedScheduler(tokenizers)
     ready, stop = threading.Event(), threading.Event()
     with running_renderer() as renderer, listen_on("127.0.0.1", 0) as listening:
         service = Service(scheduler, renderer, "base", ServiceOptions(**options))
-        app = application(service, AccessRules(None, 2**20, only_local=True))
+        app = application(service, AccessRules(key, 2**20, only_local=True))
         lifecycle = ServerLifecycle(stop, ready.set, lambda: None, 0)
         thread = threading.Thread(target=listen, args=(app, listening, lifecycle))
         thread.start()
         try:
             assert ready.wait(HANG_S)
             url = f"{local_url(*listening.getsockname()[:2])}/v1"
-            with OpenAI(base_url=url, api_key="none", max_retries=0, timeout=HANG_S) as client:
+            with OpenAI(
+                base_url=url, api_key=key or "none", max_retries=0, timeout=HANG_S
+            ) as client:
                 yield ForcedServer(scheduler, client)
         finally:
             stop.set()

@@ -30,7 +30,8 @@ def test_the_wheel_holds_presets_tables_and_the_guide(tmp_path: Path) -> None:
     (wheel,) = tmp_path.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     assert "swiftbox/devices/backends.csv" in names
-    data = (path for suffix in ("jsonl", "md", "css") for path in SWIFTBOX.rglob(f"*.{suffix}"))
+    suffixes = ("jsonl", "md", "css", "html", "js")
+    data = (path for suffix in suffixes for path in SWIFTBOX.rglob(f"*.{suffix}"))
     assert {str(path.relative_to(ROOT)) for path in data} <= set(names)
     assert {"swiftbox/guide/en/quantize.md", "swiftbox/guide/zh/quantize.md"} <= set(names)
     presets = {path.name for path in (ROOT / "configs").glob("*.yaml")}

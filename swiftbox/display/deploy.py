@@ -13,14 +13,17 @@ from swiftbox.runs.events import Event
 
 
 def serving_lines(event: Event) -> list[str]:
-    """Return the address and the names of the served models."""
+    """Return the address, the names of the served models, and the page for browsers."""
     models = ", ".join(event["models"])
-    return [
+    lines = [
         text(
             f"serving {models} at {event['url']}/v1  ({event['engine']})",
             f"正在提供服务：{models}，地址 {event['url']}/v1（{event['engine']}）",
         )
     ]
+    if page := event.get("page"):
+        lines.append(text(f"chat in a browser: {page}", f"在浏览器中对话：{page}"))
+    return lines
 
 
 def parity_lines(event: Event) -> list[str]:

@@ -315,7 +315,11 @@ COMMON: Mapping[str, Fields] = {
     SERVING: Fields(
         "a deployment accepts requests",
         {"url": "its address", "engine": "builtin or vllm", "models": "names of the models"},
-        {"max_model_len": "longest context in tokens", "slots": "concurrent requests"},
+        {
+            "max_model_len": "longest context in tokens",
+            "slots": "concurrent requests",
+            "page": "address of its page for browsers, if it has one",
+        },
     ),
     ANSWER: Fields(
         "a prompt of a chat run is answered",

@@ -1,4 +1,4 @@
-"""The HTTP routes: OpenAI's, health, metrics, loading and unloading of adapters."""
+"""The HTTP routes: OpenAI's, health, metrics, loading of adapters, and the page at `/`."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from swiftbox.serving.api_errors import ApiError
+from swiftbox.serving.chat_page import add_chat_page
 from swiftbox.serving.guards import AccessRules, App, guarded
 from swiftbox.serving.metrics import exposition
 from swiftbox.serving.requests import (
@@ -41,6 +42,7 @@ def application(service: Service, access: AccessRules) -> App:
     _answers(app, service)
     _adapters(app, service)
     _state(app, service, answered)
+    add_chat_page(app, service)
     return _counted(guarded(app, access), answered)
 
 

@@ -173,7 +173,8 @@ def _builtin(deployment: Deployment) -> Mapping[str, Any]:
     STOP.can_save.set()  # from here on the server handles a stop
 
     def on_ready(url: str, limits: Any) -> None:
-        deployment.started(url, max_model_len=limits.length, slots=limits.rows)
+        size = {"max_model_len": limits.length, "slots": limits.rows}
+        deployment.started(url, page=f"{url}/", **size)
 
     with listen_on(config.host, config.port) as listening:
         callbacks = ServerCallbacks(STOP.requested, on_ready, deployment.verify, deployment.warn)

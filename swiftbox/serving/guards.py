@@ -17,14 +17,15 @@ from starlette.middleware.cors import CORSMiddleware
 
 from swiftbox.security.secrets import is_loopback
 from swiftbox.serving.api_errors import ApiError, too_many_bodies
+from swiftbox.serving.chat_page import PAGE_FILES
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-OPEN = ("/health",)
-"""Paths without confidential content, for monitoring that has no key."""
+OPEN = frozenset({"/health", *PAGE_FILES})
+"""Paths without confidential content: for monitoring, and the page that asks for the key."""
 
 LARGEST_BODY = 4 * 2**20
 """The limit of a request's body in bytes: a million tokens of text."""

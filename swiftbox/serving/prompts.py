@@ -189,8 +189,7 @@ class PromptBuilder:
             raise ApiError(400, "logit_bias: unknown token id", param="logit_bias")
         ends = frozenset() if request.ignore_eos else self.network.ends(adapter) | tokens.stops
         stops = [request.stop] if isinstance(request.stop, str) else request.stop or []
-        unset = 1.0 if defaults.do_sample else 0.0  # as transformers' generate
-        temperature = _first(request.temperature, defaults.temperature, unset)
+        temperature = _first(request.temperature, self.default_temperature)
         return Sampling(
             max_tokens=self._max_tokens(request, length),
             temperature=0.0 if temperature < GREEDY_BELOW else temperature,
@@ -211,6 +210,13 @@ class PromptBuilder:
             logit_bias=bias,
             grammar=grammar,
         )
+
+    @property
+    def default_temperature(self) -> float:
+        """Return the temperature of a request without one."""
+        defaults = self.network.generation
+        unset = 1.0 if defaults.do_sample else 0.0  # as transformers' generate
+        return float(_first(defaults.temperature, unset))
 
     def _max_tokens(self, request: ApiRequest, length: int) -> int:
         room = self.max_length - length
