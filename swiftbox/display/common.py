@@ -27,6 +27,7 @@ PHASES: Mapping[str, tuple[str, str]] = {
     "corpus": ("reading the standard library's docstrings", "读取标准库文档"),
     "starter": ("building the tokenizer and a random model", "制作分词器与随机初始化的模型"),
     "merge": ("merging", "合并"),
+    "extract": ("computing the factors of the layers", "分解各层的变化"),
     "parity": ("comparing the server with the training", "与训练核对"),
     "verify": ("checking the written model", "核对写出的模型"),
     "measure": ("measuring perplexity", "测量困惑度"),
@@ -86,6 +87,12 @@ def model_line(event: Event) -> str:
 def model_done_lines(event: Event) -> list[str]:
     """Return the lines of a finished run whose result is a model."""
     return [done_line(event), model_line(event)]
+
+
+def adapter_done_lines(event: Event) -> list[str]:
+    """Return the lines of a finished run whose result is an adapter."""
+    adapter = text(f"adapter: {event['adapter']}", f"适配器：{event['adapter']}")
+    return [done_line(event), adapter]
 
 
 def stopped_early_lines(_event: Event) -> list[str]:

@@ -25,6 +25,7 @@ TOPICS = (
     "distributed",
     "import",
     "merge",
+    "mix",
     "quantize",
     "evaluate",
     "deploy",

@@ -39,6 +39,7 @@ def _comparisons(config_class: type[TaskConfig], machine: MachineSource) -> Opti
 
 PICKED_FIELDS: Mapping[str, MakeSource] = {
     "model": _models,
+    "tuned_model": _models,
     "adapter": lambda _config_class, _machine: AdapterOptions(),
     "compare": _comparisons,
     "dataset": _datasets,

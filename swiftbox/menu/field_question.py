@@ -31,7 +31,10 @@ Values = dict[str, Any]
 PATH_FIELDS = ("template", "output_dir", "local_dir", "benchmark_dir")
 """Fields that are typed with path completion."""
 
-MUST_EXIST = ("model", "adapter", "compare", "dataset", "val_dataset", "calibration_dataset")
+MUST_EXIST = (
+    *("model", "adapter", "tuned_model", "compare"),
+    *("dataset", "val_dataset", "calibration_dataset"),
+)
 """Fields whose paths must exist when they are typed."""
 
 

@@ -7,7 +7,10 @@ from swiftbox.formatting import width, wrap
 from swiftbox.language import text
 from swiftbox.menu.terminal import columns, print_line, screen_lines
 
-TASKS = ("train", "download", "merge", "quantize", "evaluate", "deploy", "chat", "pipeline")
+TASKS = (
+    *("train", "download", "merge", "extract", "quantize"),
+    *("evaluate", "deploy", "chat", "pipeline"),
+)
 RUNS, DEMO, DOCTOR, LANGUAGE, QUIT = ("runs", "demo", "doctor", "language", "quit")
 
 
@@ -17,6 +20,7 @@ def entries() -> list[tuple[str, str]]:
         text("Train a model", "训练模型"),
         text("Download models and datasets", "下载模型与数据集"),
         text("Merge an adapter into its base", "将适配器合并进基座"),
+        text("Extract an adapter from a full model", "从全参数微调模型提取适配器"),
         text("Quantize: make a model smaller", "量化：缩小模型"),
         text("Evaluate: base against tuned", "评测：微调前后对比"),
         text("Deploy: serve a model", "部署：提供模型服务"),

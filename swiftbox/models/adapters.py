@@ -30,6 +30,9 @@ if TYPE_CHECKING:  # a check without an adapter needs no config of a merge
 MERGEABLE = ("LORA", "ADALORA", "IA3", "OFT", "VERA")
 """Kinds that change the base model's weights; DoRA and rsLoRA are of the kind LORA."""
 
+TRAININGS = ("train", "extract", "mix")
+"""Tasks whose result has `model` as its base."""
+
 MAX_RECORD_BYTES = 2**20
 """The record of a training has a few KB."""
 
@@ -246,7 +249,7 @@ def training_record(folder: Path) -> TrainingRecord | None:
         settled = yaml.safe_load(read_regular(run / run_folder.SETTLED, MAX_RECORD_BYTES))
     except (OSError, ValueError, RecursionError, yaml.YAMLError):
         return None
-    if not isinstance(settled, dict) or settled.get("task") != "train":
+    if not isinstance(settled, dict) or settled.get("task") not in TRAININGS:
         return None
     model, hub = settled.get("model"), settled.get("hub") or "modelscope"
     if not isinstance(model, str) or not isinstance(hub, str):

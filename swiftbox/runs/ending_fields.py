@@ -9,6 +9,7 @@ from swiftbox.runs.events import DONE, STOPPED, Fields
 _SECONDS = {"seconds": "time since this start"}
 _STEP = {"step": "null: there is no optimizer step to resume from"}
 _MODEL = {"model": "folder of the result"}
+_ADAPTER = {"adapter": "folder of the adapter"}
 _CHAIN = (
     {**_SECONDS, "parts": "outputs of each step"},
     {"skipped": "reason of each skipped step"},
@@ -29,6 +30,7 @@ ENDINGS: Mapping[tuple[str, str], Fields] = {
         "a queue is complete", {**_SECONDS, "fetched": "number of repositories"}
     ),
     (DONE, "merge"): Fields("a merge is complete", {**_SECONDS, **_MODEL}),
+    (DONE, "extract"): Fields("an extraction is complete", {**_SECONDS, **_ADAPTER}),
     (DONE, "quantize"): Fields(
         "a quantization is complete",
         {

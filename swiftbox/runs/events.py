@@ -41,6 +41,8 @@ FIRST_STEP: Final = "first_step"
 SMALLER_BATCH: Final = "smaller_batch"
 OUT_OF_MEMORY: Final = "out_of_memory"
 MERGED: Final = "merged"
+EXTRACTING: Final = "extracting"
+EXTRACTED: Final = "extracted"
 MEASURING: Final = "measuring"
 CONVERTING: Final = "converting"
 QUANTIZING: Final = "quantizing"
@@ -245,6 +247,8 @@ COMMON: Mapping[str, Fields] = {
     ),
     OUT_OF_MEMORY: Fields("the memory ran out, and the run ends", _FAILED_PASS, _DEVICE),
     MERGED: Fields("a merged model passed its checks", open=True),
+    EXTRACTING: Fields("the factors of a layer are computed", {"done": "so far", "of": "in all"}),
+    EXTRACTED: Fields("an extracted adapter passed its checks", open=True),
     MEASURING: Fields("a text is measured", {"done": "texts so far", "of": "number of texts"}),
     CONVERTING: Fields("GGUF is written", {"done": "bytes so far", "of": "bytes of the model"}),
     QUANTIZING: Fields("a layer is done", {"done": "so far", "of": "in all"}, {"unit": "kind"}),

@@ -15,6 +15,7 @@ TASKS: Mapping[str, Task[Any]] = imported(
         "download": "download:DOWNLOAD",
         "starter": "starter:STARTER",
         "merge": "merge:MERGE",
+        "extract": "extract:EXTRACT",
         "quantize": "quantize:QUANTIZE",
         "evaluate": "evaluate:EVALUATE",
         "deploy": "deploy:DEPLOY",

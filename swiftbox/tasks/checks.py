@@ -101,6 +101,7 @@ def require_loadable(
     on_remark: OnRemark,
     *,
     head: str | None = "language",
+    key: str = "model",
 ) -> None:
     """Raise ConfigError for findings that prevent loading the model; remark on the others.
 
@@ -114,7 +115,7 @@ def require_loadable(
     if not any(finding.level == ERROR for finding in findings):
         purpose = ClassPurpose(score=head == "score", trusted=config.trust_remote_code)
         findings += placement_remarks(inspection, purpose)
-    report("model", findings, on_remark)
+    report(key, findings, on_remark)
 
 
 def report(key: str, findings: Iterable[Remark], on_remark: OnRemark) -> None:

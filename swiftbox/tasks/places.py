@@ -24,7 +24,7 @@ SYSTEM_FOLDERS = tuple(map(Path, ("/proc", "/sys", "/dev")))
 MAX_NAME_BYTES, MAX_PATH_BYTES = 200, 3500
 """Of a run folder: the names of the files in it come on top."""
 
-SOURCES = ("model", "adapter", "teacher_model", *DATASET_KEYS)
+SOURCES = ("model", "adapter", "teacher_model", "tuned_model", *DATASET_KEYS)
 """Settings that name folders which a run reads."""
 
 

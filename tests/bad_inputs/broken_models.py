@@ -314,6 +314,7 @@ BROKEN: Mapping[str, Mapping[str, Content]] = {
 
 TASKS: Mapping[str, str] = {
     "merge": "task: merge\nhub: local\nmodel: m\nadapter: tuned\n",
+    "extract": "task: extract\nhub: local\nmodel: m\ntuned_model: m\n",
     "quantize": "task: quantize\nhub: local\nmodel: m\nmethod: bnb\n",
     "deploy": "task: deploy\nhub: local\nmodel: m\nport: 0\n",
     "chat": "task: chat\nhub: local\nmodel: m\nprompt: hello\n",

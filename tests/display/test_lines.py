@@ -234,7 +234,7 @@ def test_an_event_that_is_not_shown_has_no_lines() -> None:
 
 SAMPLES: dict[str, Any] = {
     **SCORE, **FETCHED, **PROGRESS, **DATA, **STEP, **QUANTIZED, **PART, **RESULT,
-    "detail": "", "message": "m", "kind": "crash", "hint": "", "traceback": "",
+    "detail": "", "adapter": "a", "message": "m", "kind": "crash", "hint": "", "traceback": "",
     "done": 1, "of": 2, "inner": {"event": "note", "message": "n"}, "says": "begins",
     "candidates": ["base"], "benchmarks": ["ceval"], "models": ["mine"], "url": "http://h",
     "engine": "builtin", "prompt": "hi", "answers": [{"name": "a", "text": "yes"}],

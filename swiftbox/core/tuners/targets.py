@@ -52,18 +52,18 @@ def choose_targets(model: Any, config: TunerFields, note: Note) -> list[str]:
             hint=text("exclude fewer layers", "请减少排除的层"),
         )
     _check_heads(model, targets, chosen, note)
-    return _shortest(model, chosen)
+    return shortest_names(model, chosen)
 
 
 def linear_names(model: Any) -> list[str]:
     """List the linear layers that all-linear selects, by their shortest unambiguous names."""
-    return _shortest(model, linear_layers(model))
+    return shortest_names(model, linear_layers(model))
 
 
 def chosen_layers(model: Any, targets: Sequence[str]) -> list[str]:
     """List the layers that targets select, by their shortest unambiguous names."""
     require_matches(model, targets)
-    return _shortest(model, _named_layers(model, targets, print))
+    return shortest_names(model, _named_layers(model, targets, print))
 
 
 def linear_layers(model: Any) -> list[str]:
@@ -371,7 +371,7 @@ def _note_fused_experts(model: Any, config: TunerFields, note: Note) -> None:
     )
 
 
-def _shortest(model: Any, chosen: Sequence[str]) -> list[str]:
+def shortest_names(model: Any, chosen: Sequence[str]) -> list[str]:
     """Return the last parts of the names if these select the same layers, otherwise full names."""
     endings = sorted({name.rsplit(".", 1)[-1] for name in chosen})
     selected = {name for name in _names(model) if _named(name, endings)}
