@@ -34,7 +34,7 @@ def _with_torch(cpu: int) -> dict[str, int]:
 
 GPTQ = Engine(
     name="gptq",
-    tools=("gptq", "measure"),
+    tools=("gptq", "measure", "serve"),
     about=("quantize with GPTQ or AWQ (gptqmodel)", "GPTQ、AWQ 量化（gptqmodel）"),
     capability="gptq_infer",
     torch=TORCH,
@@ -75,7 +75,7 @@ assert callable(GPTQModel.load) and float(torch.ones(2).sum()) == 2
 
 COMPRESS = Engine(
     name="compress",
-    tools=("compress", "measure"),
+    tools=("compress", "measure", "serve"),
     about=(
         "quantize to FP8 or W8A8 (llmcompressor)",
         "FP8、W8A8 量化（llmcompressor）",

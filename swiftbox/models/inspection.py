@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -176,6 +176,10 @@ PACKAGES = {
 """The package with which transformers loads each quantization format."""
 
 
+LOADER = "loader"
+"""The topic of the remark on a package that loads quantized weights; engines have some of them."""
+
+
 def loader_missing(config: Mapping[str, Any]) -> str:
     """Return the missing package that loads a model's quantized weights; empty if installed."""
     quantized = config.get("quantization_config")
@@ -197,7 +201,7 @@ def _precision(config: Mapping[str, Any], stored: str | None) -> Iterator[Remark
         )
         package = loader_missing(config)
         if package:
-            yield missing_package(package)
+            yield replace(missing_package(package), topic=LOADER)
         return
     if stored is not None:
         yield Remark(NOTE, "precision", text(f"the weights are {stored}", f"权重为 {stored}"))
@@ -327,15 +331,17 @@ def require_usable_model(
     *,
     known: str | None = None,
     head: str | None = "language",
+    loaded_elsewhere: bool = False,
 ) -> None:
     """Warn about a downloaded model's defects; raise HubError if it cannot be used.
 
+    The package that loads quantized weights is not missed if they are `loaded_elsewhere`.
     Raises ConfigError for a chat template that must not be rendered.
     """
     require_bounded_templates(folder, used=False)
     inspection = inspect(folder, model(known or ""), head=head)
     for remark in inspection.remarks:
-        if remark.level == WARNING:
+        if remark.level == WARNING and not (loaded_elsewhere and remark.topic == LOADER):
             emit(events.WARNING, message=str(remark))
     if inspection.errors:
         raise HubError(

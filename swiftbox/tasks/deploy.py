@@ -22,7 +22,7 @@ from swiftbox.language import text
 from swiftbox.models.adapters import Adapter, base_of
 from swiftbox.models.config_keys import language_part
 from swiftbox.models.gguf_files import require_gguf_file
-from swiftbox.models.inspection import Inspection, loader_missing, require_usable_model
+from swiftbox.models.inspection import Inspection, require_usable_model
 from swiftbox.models.location import (
     find_folder,
     locate,
@@ -47,14 +47,18 @@ from swiftbox.runs.optional_packages import BITSANDBYTES, MEDIA, SCIENCE, reveal
 from swiftbox.runs.plain_files import read_record
 from swiftbox.security.secrets import is_loopback
 from swiftbox.serving.deployment import Deployment, run_deployment
+from swiftbox.serving.engine_server import serve_in_engine
 from swiftbox.serving.llama_cpp import require_plain_name
+from swiftbox.serving.openers import opener_of
 from swiftbox.tasks.checks import OnRemark, inspect_model, require_loadable
 from swiftbox.tasks.deployment_engine import (
     choose_engine,
     choose_served_dtype,
+    loading_engines,
     require_builtin,
     require_devices,
     require_gguf,
+    with_loader,
 )
 from swiftbox.tasks.device_reasons import device_reasons
 from swiftbox.tasks.effects import Effects
@@ -97,9 +101,14 @@ def _require_key_named(config: DeployConfig) -> None:
 
 
 def engines(config: DeployConfig, machine: Machine) -> tuple[str, ...]:
-    """Return the engine that serves, unless vLLM is installed in our own environment."""
+    """Return the engine that serves, unless vLLM is installed in our own environment.
+
+    For the builtin server it is the one whose Python loads the model, if ours cannot.
+    """
     if config.engine == "llama_cpp":
         return ("llama_cpp",)
+    if config.engine == "builtin":
+        return loading_engines(config)
     return ("vllm",) if config.engine == "vllm" and "vllm" not in machine.versions else ()
 
 
@@ -218,8 +227,8 @@ def check(config: DeployConfig, on_remark: OnRemark) -> None:
     elif config.model:
         inspection = inspect_model(config.model, config, on_remark, head=head)
         if inspection is not None:
+            inspection = with_loader(config, inspection, on_remark)
             require_loadable(config, inspection, on_remark, head=head)
-            _require_loader(config, inspection)
             if config.engine == "builtin":
                 _require_served(config, inspection)
     require_deployable(config)
@@ -228,24 +237,6 @@ def check(config: DeployConfig, on_remark: OnRemark) -> None:
 def _head(config: DeployConfig) -> str | None:
     """Return the head of the class that serves the model; None where another program chooses it."""
     return None if config.engine == "vllm" else "language"
-
-
-def _require_loader(config: DeployConfig, inspection: Inspection) -> None:
-    """Raise ConfigError for quantized weights that the builtin server cannot load."""
-    package = loader_missing(inspection.config) if config.engine == "builtin" else ""
-    if package:
-        alternative = text(
-            "set engine: vllm, or quantize with method: bnb",
-            "设 engine: vllm，或以 method: bnb 量化",
-        )
-        raise ConfigError(
-            text(
-                f"model: {inspection.folder}: the builtin server needs {package} to load its "
-                "quantized weights, and it is not installed",
-                f"model：{inspection.folder}：内置服务加载其量化权重需要 {package}，尚未安装",
-            ),
-            hint=f"pip install {package}" if package == "bitsandbytes" else alternative,
-        )
 
 
 def _require_served(config: DeployConfig, inspection: Inspection) -> None:
@@ -316,12 +307,10 @@ def run(config: DeployConfig, folder: Path, emit: Emit) -> Path | None:
     emit(events.STAGE, name="fetch", detail=config.model)
     config = with_absolute_paths(config)
     fetched = fetch_model(config.model or "", hub=config.hub, revision=config.revision, emit=emit)
-    if needs_bitsandbytes(fetched.folder):
+    engine = opener_of(fetched.folder).engine if config.engine == "builtin" else ""
+    if not engine and needs_bitsandbytes(fetched.folder):
         reveal_packages(BITSANDBYTES)
-    if config.engine == "llama_cpp":
-        require_gguf_file(fetched.folder)
-    else:
-        require_usable_model(fetched.folder, emit, known=config.model or "", head=_head(config))
+    _require_usable(config, fetched.folder, emit, engine)
     adapters = {
         name: fetch_model(path, hub=config.hub, revision=None, emit=emit, key="adapter").folder
         for name, path in named_adapters(config).items()
@@ -343,12 +332,25 @@ def run(config: DeployConfig, folder: Path, emit: Emit) -> Path | None:
         emit(events.SERVING, url=url, engine=config.engine, models=models, **details)
 
     name = served_name(config)
-    done = run_deployment(
-        Deployment(config, folder, key, name, fetched.folder, adapters, emit, started)
-    )
+    served = Deployment(config, folder, key, name, fetched.folder, adapters, emit, started)
+    done = serve_in_engine(served, engine) if engine else run_deployment(served)
     run_folder.update_state(folder, url=None)
     emit(events.STOPPED, step=None, seconds=round(time.monotonic() - began, 1), url=None, **done)
     return None
+
+
+def _require_usable(config: DeployConfig, folder: Path, emit: Emit, engine: str) -> None:
+    """Raise UserError for a fetched model that the server cannot use; `engine` loads it, if any."""
+    if config.engine == "llama_cpp":
+        require_gguf_file(folder)
+        return
+    require_usable_model(
+        folder,
+        emit,
+        known=config.model or "",
+        head=_head(config),
+        loaded_elsewhere=bool(engine) or config.engine != "builtin",
+    )
 
 
 def effects(config: DeployConfig) -> Effects:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 from swiftbox.config.deploy import DeployConfig
 from swiftbox.config.references import is_reference
 from swiftbox.devices import choices
@@ -12,9 +15,13 @@ from swiftbox.errors import ConfigError, MachineError
 from swiftbox.language import text
 from swiftbox.models.gguf_files import holds_gguf, require_gguf_file
 from swiftbox.models.gguf_headers import read_headers
-from swiftbox.models.location import locate_recorded
+from swiftbox.models.inspection import LOADER, Inspection
+from swiftbox.models.location import find_folder, locate_recorded, looks_like_path
+from swiftbox.models.requirements import NOTE, Remark
 from swiftbox.models.templates import require_bounded_templates
 from swiftbox.serving.llama_cpp import require_length, require_servable
+from swiftbox.serving.openers import Opener, opener_for, opener_of
+from swiftbox.tasks.checks import OnRemark
 
 
 def choose_engine(config: DeployConfig, machine: Machine) -> choices.Choice:
@@ -123,3 +130,42 @@ def require_builtin(config: DeployConfig, engine: str) -> None:
             ),
             hint=text("set engine: builtin", "设 engine: builtin"),
         )
+
+
+def loading_engines(config: DeployConfig) -> tuple[str, ...]:
+    """Return the engine whose Python loads a model on this machine, if ours cannot."""
+    name = config.model or ""
+    is_here = config.hub == "local" or looks_like_path(name)
+    folder = find_folder(name) if is_here and not is_reference(name) else None
+    engine = opener_of(folder).engine if folder is not None else ""
+    return (engine,) if engine else ()
+
+
+def with_loader(config: DeployConfig, inspection: Inspection, on_remark: OnRemark) -> Inspection:
+    """Return an inspection without its remark on the package that loads quantized weights.
+
+    The builtin server says which engine loads them in place of our Python; another server loads
+    them itself. Raises ConfigError if neither our Python nor an engine can load them.
+    """
+    opener = opener_for(inspection.config) if config.engine == "builtin" else Opener()
+    if opener.lacking:
+        raise _no_loader(inspection.folder, opener.lacking)
+    if opener.engine:
+        message = text(
+            f"the engine {opener.engine} loads the weights: the builtin server runs in it",
+            f"由引擎 {opener.engine} 加载权重：内置服务在其中运行",
+        )
+        on_remark(Remark(NOTE, LOADER, message))
+    others = tuple(remark for remark in inspection.remarks if remark.topic != LOADER)
+    return replace(inspection, remarks=others)
+
+
+def _no_loader(folder: Path, package: str) -> ConfigError:
+    return ConfigError(
+        text(
+            f"model: {folder}: the builtin server needs {package} to load its quantized weights, "
+            "and it is not installed",
+            f"model：{folder}：内置服务加载其量化权重需要 {package}，尚未安装",
+        ),
+        hint=f"pip install {package}",
+    )

@@ -208,15 +208,18 @@ def _require_unquantized(models: Sequence[Candidate]) -> None:
 
 
 def engines(config: EvaluateConfig, machine: Machine) -> tuple[str, ...]:
-    """Return the engine that runs the benchmarks, and the one that serves the model."""
+    """Return the engine that runs the benchmarks, and those that serve or load the models."""
     if config.endpoint is not None or config.backend == "lm_eval":
         return (config.backend,)
-    compared = config.compare or []
-    names = compared.values() if isinstance(compared, dict) else compared
-    if any(map(holds_gguf, [config.model, *names])):
-        return (config.backend, "llama_cpp")
-    served = DEPLOY.engines(server_config(config, ServedWeights("", None, ())), machine)
-    return (config.backend, *served)
+    groups: tuple[ServedWeights, ...] = (ServedWeights("", None, ()),)
+    if config.model is not None:  # else the base of an adapter that an earlier step makes
+        groups = servers(candidates(config))
+    names: list[str] = [config.backend]
+    for served in groups:
+        deployment = server_config(config, served)
+        settled = DEPLOY.resolve(deployment, machine).config.model_dump(include={"engine"})
+        names += DEPLOY.engines(deployment.model_copy(update=settled), machine)
+    return tuple(dict.fromkeys(names))
 
 
 def run(config: EvaluateConfig, folder: Path, emit: Emit) -> Path | None:

@@ -143,7 +143,7 @@ def test_quantized_weights_name_method_and_package(tmp_path: Path) -> None:
     defect = {"quant_method": "aqlm", "bits": 2}
     folder = write_model(tmp_path / "m", quantization_config=defect)
     assert remark_of(folder, "precision")[1] == "the weights are quantized (aqlm 2 bits)"
-    assert remark_of(folder, "package") == ("warning", "needs aqlm, which is not installed")
+    assert remark_of(folder, "loader") == ("warning", "needs aqlm, which is not installed")
 
 
 def test_bounds_of_the_catalogue_are_compared_with_installed_versions(

@@ -17,16 +17,24 @@ from swiftbox.config.writing import write
 from swiftbox.errors import ConfigError, MachineError
 from swiftbox.launch.prepare import check_config, with_absolute_paths
 from swiftbox.models import inspection as inspecting
+from swiftbox.models.requirements import Remark
 from swiftbox.plan import plan
 from swiftbox.serving.vllm import VllmTarget, command, environment
 from swiftbox.tasks import TASKS
-from swiftbox.tasks.deploy import named_adapters
+from swiftbox.tasks.deploy import engines, named_adapters
 from swiftbox.tasks.load import loads
 
 
 def planned(machine: str = "cpu", versions: dict[str, str] | None = None, **keys: Any) -> Any:
     content = json.dumps({"task": "deploy", "hub": "local", "port": 0, **keys}, default=str)
     return plan(loads(content, source="a.yaml").config, made_up(machine, **(versions or {})))
+
+
+def remarks_of(config: DeployConfig) -> list[str]:
+    """Return what the check of a settled deployment remarks."""
+    remarks: list[Remark] = []
+    check_config(config, remarks.append)
+    return list(map(str, remarks))
 
 
 def deploying(**keys: Any) -> DeployConfig:
@@ -68,7 +76,6 @@ def test_a_gpu_too_old_for_vllm_gets_the_builtin_server() -> None:
 @pytest.mark.parametrize("machine", ["cuda", "npu"])
 def test_a_requested_vllm_that_is_missing_is_an_engine_to_install(machine: str) -> None:
     settled_plan = planned(machine, model="o/n", engine="vllm")
-    engines = TASKS["deploy"].engines
     assert engines(settled_plan.config, made_up(machine)) == ("vllm",)
     assert engines(settled_plan.config, made_up(machine, vllm="0.33.0")) == ()
     assert engines(planned(machine, model="o/n").config, made_up(machine)) == ()
@@ -132,13 +139,31 @@ def test_a_missing_model_is_refused() -> None:
 def test_quantized_weights_without_a_loader_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    quantization = {"quant_method": "gptq", "bits": 4}
-    folder = write_model(tmp_path / "m", quantization_config=quantization)
-    with pytest.raises(ConfigError, match="builtin server needs gptqmodel") as caught:
+    folder = write_model(tmp_path / "m", quantization_config={"quant_method": "aqlm"})
+    with pytest.raises(ConfigError, match="builtin server needs aqlm") as caught:
         deploying(model=folder)
-    assert caught.value.hint == "set engine: vllm, or quantize with method: bnb"
+    assert caught.value.hint == "pip install aqlm"
     monkeypatch.setattr(inspecting, "version_of", lambda _: "1.0")
     deploying(model=folder)
+
+
+@pytest.mark.parametrize(
+    ("method", "engine"),
+    [("gptq", "gptq"), ("awq", "gptq"), ("compressed-tensors", "compress")],
+)
+def test_quantized_weights_are_loaded_by_the_engine_that_writes_such_files(
+    method: str, engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"quant_method": method, "bits": 4}
+    folder = write_model(tmp_path / "m", quantization_config=settings)
+    config = deploying(model=folder)
+    assert engines(config, made_up("cpu")) == (engine,)
+    remarks = remarks_of(config)
+    assert f"note: the engine {engine} loads the weights: the builtin server runs in it" in remarks
+    assert not any("pip install" in remark for remark in remarks)
+    monkeypatch.setattr(inspecting, "version_of", lambda _: "1.0")  # also in our environment
+    assert engines(config, made_up("cpu")) == ()
+    assert not any("the engine" in remark for remark in remarks_of(config))
 
 
 def test_the_base_and_the_name_come_from_the_adapter(tiny: Path, adapter: Path) -> None:

@@ -77,6 +77,14 @@ def is_quantized(model: Any) -> bool:
     return bool(getattr(model, "is_quantized", False))
 
 
+def has_bitsandbytes(model: Any) -> bool:
+    """Return whether the model's weights are quantized by bitsandbytes."""
+    settings = getattr(model.config, "quantization_config", None)
+    method = settings.get("quant_method") if isinstance(settings, dict) else None
+    method = method or getattr(settings, "quant_method", "")
+    return is_quantized(model) and str(getattr(method, "value", method)) == "bitsandbytes"
+
+
 def use_exact_kernels(model: Any, dtype: torch.dtype | None) -> None:
     """Keep bitsandbytes from repacking 4-bit weights for avx512_bf16; see `load`.
 
@@ -84,8 +92,8 @@ def use_exact_kernels(model: Any, dtype: torch.dtype | None) -> None:
     quantized it, which transformers does not let the caller change. Both attributes are read at
     each forward pass, so this works at any time before the first one.
     """
-    if not is_quantized(model):
-        return  # and bitsandbytes, slow to import, is not needed
+    if not has_bitsandbytes(model):
+        return  # it is slow to import, and engines do not have it
     from bitsandbytes.nn import Linear4bit
 
     for module in model.modules():

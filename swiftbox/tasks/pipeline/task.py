@@ -16,10 +16,10 @@ from swiftbox.devices.machine import Machine
 from swiftbox.errors import ConfigError, UserError, raise_together
 from swiftbox.fit.workload import UNKNOWN, Workload
 from swiftbox.language import text
-from swiftbox.models.inspection import loader_missing
 from swiftbox.models.requirements import NOTE, Remark
 from swiftbox.quantization.verification import QUANT_METHODS
 from swiftbox.runs.events import Emit
+from swiftbox.serving.openers import opener_for
 from swiftbox.tasks.checks import OnRemark, ignored
 from swiftbox.tasks.effects import Effects, joined
 from swiftbox.tasks.pipeline.graph import (
@@ -188,7 +188,7 @@ def require_loadable(config: PipelineConfig, step: PipelineStep) -> None:
     engine = getattr(step.config, "engine", "builtin")
     for name, method in _quantized(config, step):
         kind = {"quantization_config": {"quant_method": QUANT_METHODS.get(method)}}
-        is_loadable = engine != "llama_cpp" and (engine == "vllm" or not loader_missing(kind))
+        is_loadable = engine != "llama_cpp" and (engine == "vllm" or not opener_for(kind).lacking)
         if method == "gguf":
             # An evaluation and a chat choose the program by the file of each model.
             is_loadable = engine == "llama_cpp" or not isinstance(step.config, DeployConfig)

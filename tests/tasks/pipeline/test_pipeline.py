@@ -48,7 +48,6 @@ from swiftbox.tasks.pipeline.task import require_loadable
 
 REFERENCES = {"model": "${a.model}", "adapter": "${b.adapter}", "dataset": "${a.dataset}"}
 SAMPLE = {"benchmarks": "sample_ceval"}
-VLLM = ", or d.engine: vllm"
 OFFLINE = {"benchmarks": "sample_ceval", "prompt": "hi"}
 
 
@@ -120,30 +119,21 @@ def test_a_server_that_no_step_uses_is_refused() -> None:
         check_config(resolved(STARTER, server, TRAIN))
 
 
-@pytest.mark.parametrize("method", ["gptq", "awq", "fp8", "w8a8"])
+@pytest.mark.parametrize("method", ["bnb", "gptq", "awq", "fp8", "w8a8"])
 @pytest.mark.parametrize(
-    ("user", "cure"),
+    "user",
     [
-        ({"task": "deploy", "model": "${q.model}", "port": 0}, VLLM),
-        ({"task": "evaluate", "model": "o/m", "compare": {"q": "${q.model}"}, **SAMPLE}, VLLM),
-        ({"task": "chat", "model": "${q.model}", "prompt": "hi"}, ""),
+        {"task": "deploy", "model": "${q.model}", "port": 0},
+        {"task": "evaluate", "model": "o/m", "compare": {"q": "${q.model}"}, **SAMPLE},
+        {"task": "chat", "model": "${q.model}", "prompt": "hi"},
     ],
 )
-def test_weights_that_the_server_of_a_step_cannot_load_are_refused_before_the_start(
-    method: str, user: dict[str, Any], cure: str
+def test_quantized_weights_are_loaded_by_the_server_of_a_step(
+    method: str, user: dict[str, Any]
 ) -> None:
     quantize = {"name": "q", "task": "quantize", "model": "o/m", "method": method}
     config: Any = resolved(quantize, {**user, "name": "d"}, machine="h100")
-    with pytest.raises(ConfigError, match=rf"the output of q \(method: {method}\)") as caught:
-        require_loadable(config, config.steps[1])
-    with pytest.raises(UserError, match=r"(?m)^d: the builtin server cannot load"):
-        check_config(config)
-    assert caught.value.hint == "set q.method: bnb" + cure
-    sound: Any = resolved({**quantize, "method": "bnb"}, {**user, "name": "d"}, machine="h100")
-    require_loadable(sound, sound.steps[1])
-    if cure:
-        other = config.steps[1].config.model_copy(update={"engine": "vllm"})
-        require_loadable(config, config.steps[1].model_copy(update={"config": other}))
+    require_loadable(config, config.steps[1])
 
 
 QUANTIZE_GGUF = {"name": "q", "task": "quantize", "model": "o/m", "method": "gguf"}
