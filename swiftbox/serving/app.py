@@ -26,6 +26,7 @@ from swiftbox.serving.requests import (
     parse,
 )
 from swiftbox.serving.service import Service
+from swiftbox.serving.unknown_paths import unknown_path
 
 CLIENT_CLOSED_REQUEST = 499
 """The status that is counted if the client disconnects before the answer."""
@@ -67,17 +68,21 @@ def _error_handlers(app: FastAPI) -> None:
     async def _http(request: Request, error: HTTPException) -> Response:
         if error.status_code == 405 and request.method == "OPTIONS":
             return Response(status_code=204, headers=dict(error.headers or {}))
-        known = {
-            404: f"unknown path: {request.url.path}",
-            405: f"method {request.method} is not allowed",
-        }
-        problem = ApiError(error.status_code, known.get(error.status_code, str(error.detail)))
+        problem = _http_problem(error, request)
         return JSONResponse(problem.body(), problem.status, headers=dict(error.headers or {}))
 
     @app.exception_handler(Exception)
     async def _bug(_: Request, error: Exception) -> Response:
         problem = ApiError(500, f"the server has a bug ({type(error).__name__}); its log has more")
         return JSONResponse(problem.body(), problem.status)
+
+
+def _http_problem(error: HTTPException, request: Request) -> ApiError:
+    if error.status_code == 404:
+        return unknown_path(request.url.path)
+    is_method = error.status_code == 405
+    message = f"method {request.method} is not allowed" if is_method else str(error.detail)
+    return ApiError(error.status_code, message)
 
 
 def _answers(app: FastAPI, service: Service) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -22,13 +21,13 @@ MAX_TOKENS_NAMED = 1024
 MAX_INTEGER = 2**31 - 1
 MAX_SEED = 2**63 - 1
 
-REFUSED: Mapping[str, tuple[str, tuple[Any, ...]]] = {
+REFUSED: dict[str, tuple[str, tuple[Any, ...]]] = {
     "audio": ("this server generates text only", ()),
     "modalities": ("this server generates text only", (["text"],)),
     "functions": ("use `tools`, which replaced it", ([],)),
     "function_call": ("use `tools`, which replaced it", ("none", "auto")),
     "prediction": ("predicted outputs are not supported", ()),
-    "verbosity": ("put it into the prompt", ()),
+    "verbosity": ("put it into the prompt", ("medium",)),
     "web_search_options": ("this server has no network access", ()),
     "moderation": ("there is no moderation", ()),
     "store": ("nothing is stored", (False,)),
@@ -40,9 +39,38 @@ REFUSED: Mapping[str, tuple[str, tuple[Any, ...]]] = {
 }
 """Unsupported parameters of OpenAI's API: the reason, and values without effect."""
 
+SAMPLING = "answers are sampled by `temperature`, `top_p`, `top_k` and `min_p`"
+THINKING = "use `reasoning_effort`, or what the template reads in `chat_template_kwargs`"
+
+FOREIGN: dict[str, tuple[str, tuple[Any, ...]]] = {
+    "num_predict": ("use `max_tokens`", ()),
+    "max_new_tokens": ("use `max_tokens`", ()),
+    "max_output_tokens": ("use `max_tokens`", ()),
+    "min_tokens": ("an answer may end at once", (0,)),
+    "repeat_penalty": ("use `repetition_penalty`", (1,)),
+    "repeat_last_n": ("the repetition penalty counts all tokens", ()),
+    "mirostat": (SAMPLING, (0,)),
+    "mirostat_eta": (SAMPLING, ()),
+    "mirostat_tau": (SAMPLING, ()),
+    "tfs_z": (SAMPLING, (1,)),
+    "typical_p": (SAMPLING, (1,)),
+    "think": (THINKING, ()),
+    "thinking": (THINKING, ()),
+    "enable_thinking": (THINKING, ()),
+    "reasoning": (THINKING, ()),
+    "format": ("use `response_format`", ("",)),
+    "guided_json": ("use `response_format`", ()),
+    "structured_outputs": ("use `response_format`", ()),
+    "system": ("put it into `messages`", ()),
+    "input": ("use `messages`, or `prompt` with /v1/completions", ()),
+}
+"""Parameters of other servers' APIs, which clients set for them; as above."""
+
 WITHOUT_EFFECT = frozenset(
-    "user metadata safety_identifier prompt_cache_key prompt_cache_options"
-    " prompt_cache_retention".split()
+    "user metadata safety_identifier prompt_cache_key prompt_cache_options prompt_cache_retention"
+    # Settings of Ollama's machine, which clients send to every server; ours are in the deployment.
+    " num_ctx num_batch num_gpu num_thread num_keep main_gpu low_vram numa use_mmap use_mlock"
+    " keep_alive".split()
 )
 """Parameters that never change an answer."""
 
@@ -151,6 +179,9 @@ def _with_object(call: Any, index: int) -> dict[str, Any]:
             arguments = parse_json(arguments)
         except ValueError:
             raise _invalid_calls(index, "arguments are not JSON") from None
+    arguments = {} if arguments is None else arguments  # "null", of a tool without parameters
+    if not isinstance(arguments, dict):
+        raise _invalid_calls(index, "arguments should be an object")
     return {**call, "function": {**function, "arguments": arguments}}
 
 
@@ -253,15 +284,19 @@ def parse(kind: type[AnyBody], raw: bytes, content_type: str) -> AnyBody:
     if not isinstance(content, dict):
         raise ApiError(400, "the body should be a JSON object")
     content = {key: value for key, value in content.items() if key not in WITHOUT_EFFECT}
-    for key, (why, harmless) in REFUSED.items():
-        value = content.get(key)
-        if key not in kind.model_fields and value is None:
-            content.pop(key, None)
-        elif value is not None and value not in harmless:
-            raise ApiError(400, f"{key}: not supported: {why}", param=key, code="unsupported")
-        elif key not in kind.model_fields:
-            content.pop(key, None)
+    _drop_unsupported(kind, content)
     try:
         return kind.model_validate(content)
     except ValidationError as error:
         raise invalid_request(error) from None
+
+
+def _drop_unsupported(kind: type[BaseModel], content: dict[str, Any]) -> None:
+    """Drop parameters that request nothing; raise ApiError for what is not supported."""
+    for key, (why, harmless) in (REFUSED | FOREIGN).items():
+        if key in kind.model_fields:
+            continue
+        value = content.pop(key, None)
+        is_all = key == "best_of" and value == content.get("n")  # the best of all is all of them
+        if value is not None and value not in harmless and not is_all:
+            raise ApiError(400, f"{key}: not supported: {why}", param=key, code="unsupported")

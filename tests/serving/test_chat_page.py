@@ -267,6 +267,7 @@ def test_the_page_follows_the_theme_and_fits_a_phone(
     page = opened(browser, forced, width=390)
     forced.scheduler.text = "x" * 300
     chat(page, "y" * 300)
+    assert page.value("document.querySelector('#entry').getBoundingClientRect().bottom") == 860
     page.click("#fold")
     assert page.value("document.documentElement.scrollWidth") == 390
     assert page.value("document.querySelector('#panel').getBoundingClientRect().height") > 100
