@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from box import box, losses
+from stored_weights import held_out_pieces, perplexity, read_stored
 from tiny import SIZES, train_tokenizer, write_chats, write_config
 
 from swiftbox.files import read_json
@@ -44,12 +45,13 @@ def _engines(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("SWIFTBOX_HOME", home)
 
 
-def quantized(model: Path, method: str, place: Path) -> Path:
+def quantized(model: Path, method: str, place: Path, *settings: str) -> Path:
     """Quantize with the method's real tool; return the run folder."""
     path = place / "a.yaml"
     path.write_text(f"task: quantize\nmodel: {model}\nhub: local\nmethod: {method}\n", "utf-8")
     few = ["calibration_length=64"] + ["calibration_samples=8"] * (method != "fp8")
-    box("run", str(path), *few, *GROUPED[method], "output_dir=out", "--yes", cwd=place)
+    keys = (*few, *GROUPED[method], *settings, "output_dir=out")
+    box("run", str(path), *keys, "--yes", cwd=place)
     return place / "out"
 
 
@@ -59,6 +61,22 @@ def test_a_model_is_quantized_by_its_engine(method: str, model: Path, tmp_path: 
     assert report["layers"] == 14
     assert report["bytes_after"] < report["bytes_before"]
     assert report["perplexity_ratio"] < report["max_perplexity_ratio"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", sorted(GROUPED))
+def test_a_real_model_loses_what_its_stored_tensors_lose(
+    method: str, smollm2: Path, tmp_path: Path
+) -> None:
+    # So few tokens calibrate poorly; whether the figures are true does not depend on it.
+    out = quantized(smollm2, method, tmp_path, "calibration_length=128", "max_perplexity_ratio=3")
+    pieces, report = held_out_pieces(out, smollm2), read_json(out / "quantize.json")
+    before, after = (read_stored(folder) for folder in (smollm2, out / "model"))
+    assert perplexity(smollm2, before, pieces) == pytest.approx(
+        report["perplexity_before"], rel=1e-3
+    )
+    # gptqmodel's kernels compute in 16 bits.
+    assert perplexity(smollm2, after, pieces) == pytest.approx(report["perplexity_after"], rel=5e-3)
 
 
 @pytest.mark.skipif(not importlib.util.find_spec("gptqmodel"), reason="needs swiftbox[gptq]")

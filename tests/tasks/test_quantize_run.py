@@ -13,6 +13,7 @@ from adapters import make_adapter
 from box import events, gone, losses, started, state, until
 from documents import ROOT
 from in_process import box
+from stored_weights import held_out_pieces, perplexity, read_stored
 from tiny import write_chats, write_config
 
 from swiftbox.files import read_json
@@ -62,6 +63,15 @@ def test_an_adapter_is_merged_quantized_checked_and_reported(quantized: tuple[Pa
         "quantized",
         "done",
     ]
+
+
+def test_the_perplexity_is_that_of_the_stored_tensors(
+    quantized: tuple[Path, str], tiny: Path
+) -> None:
+    out = quantized[0]
+    recomputed = perplexity(tiny, read_stored(out / "model"), held_out_pieces(out, tiny))
+    measured = read_json(out / "quantize.json")["perplexity_after"]
+    assert recomputed == pytest.approx(measured, rel=1e-3)  # both in float32
 
 
 def test_lora_trains_on_the_quantized_model(quantized: tuple[Path, str], tmp_path: Path) -> None:
