@@ -82,11 +82,11 @@ def render_to_answer(
         bare = render_for_client(template, messages, (), prompt=talk.prompted)
         if bare == rendered:
             raise ToolsNotRendered
-    think = _think_marks(abilities)
+    think = think_marks(abilities)
     return rendered, AnswerForm(tuple(formats), think, prefix_of(rendered, formats, think[0]))
 
 
-def _think_marks(abilities: Abilities) -> tuple[str, str]:
+def think_marks(abilities: Abilities) -> tuple[str, str]:
     """Return the marks that the template writes around reasoning, or the usual ones."""
     marks = abilities.think
     opening, closing = (marks.before.strip(), marks.after.strip()) if marks else ("", "")

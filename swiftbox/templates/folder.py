@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,19 +22,31 @@ def template_of_folder(folder: Path, config: ModelFields) -> ConversationTemplat
 
     Raises ConfigError for a file that cannot be read, DataError if there is no template.
     """
+    chosen = None
+    if config.template == "chatml":
+        chosen = CHATML
+    elif config.template != "auto":
+        chosen = template_file(Path(config.template).expanduser()).source
+    return _in_folder(folder, chosen, getattr(config, "chat_template_kwargs", None))
+
+
+def own_template(folder: Path, variables: Mapping[str, Any]) -> ConversationTemplate:
+    """Return the template of a model's folder; raises as `template_of_folder` does."""
+    return _in_folder(folder, None, variables)
+
+
+def _in_folder(
+    folder: Path, chosen: str | None, variables: Mapping[str, Any] | None
+) -> ConversationTemplate:
+    """Return a chosen template, or the folder's, with the folder's special tokens."""
     settings = _settings(folder / "tokenizer_config.json")
-    templates = _templates(folder, config, settings)
+    templates = {"default": chosen} if chosen is not None else _templates(folder, settings)
     tokens = _special_tokens(folder, settings, "".join(templates.values()))
-    variables = getattr(config, "chat_template_kwargs", None)
     return named_templates(templates, tokens, variables, str(folder))
 
 
-def _templates(folder: Path, config: ModelFields, settings: dict[str, Any]) -> dict[str, str]:
+def _templates(folder: Path, settings: dict[str, Any]) -> dict[str, str]:
     """Return the templates by name: those of separate files, else those of the settings."""
-    if config.template == "chatml":
-        return {"default": CHATML}
-    if config.template != "auto":
-        return {"default": template_file(Path(config.template).expanduser()).source}
     templates = {}
     if (folder / "chat_template.jinja").is_file():
         templates["default"] = template_file(folder / "chat_template.jinja").source

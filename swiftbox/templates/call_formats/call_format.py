@@ -38,6 +38,22 @@ class Region(Protocol):
 
 
 @dataclass(frozen=True)
+class VllmParsers:
+    """The names of vLLM's parsers for a format, in its registries of 0.23 to 0.33."""
+
+    tools: Mapping[str, str]
+    """The parser of calls, by a text in a rendered call; an empty text is in all of them."""
+    reasoning: str = "holo2"
+    """The parser of reasoning between `<think>` and `</think>` where an answer begins with it."""
+    tokens: tuple[str, ...] = ()
+    """Tokens without which vLLM refuses to start with the parser of calls."""
+    own_marks: bool = False
+    """Whether reasoning has other marks, which are the format's own."""
+    model_type: str = ""
+    """The only type of model that vLLM reads it for; empty: any."""
+
+
+@dataclass(frozen=True)
 class CallFormat:
     """The form in which the models of some families write calls."""
 
@@ -49,6 +65,7 @@ class CallFormat:
     region: Callable[[], Region]
     read: Callable[[str, Schemas], Sequence[Call]]
     """Returns the calls in the text of a region; none if it is malformed."""
+    vllm: VllmParsers
     bare: str = ""
     """The letter that a call without marks begins with, at the start of a line."""
     trailers: tuple[str, ...] = ()

@@ -18,6 +18,7 @@ from swiftbox.templates.call_formats.call_format import (
     Call,
     CallFormat,
     TaggedRegion,
+    VllmParsers,
     call_of,
 )
 
@@ -51,6 +52,7 @@ HARMONY = CallFormat(
     opens=(),
     region=lambda: TaggedRegion(_CALL, re.compile(r"<\|call\|>")),
     read=read_message,
+    vllm=VllmParsers({"": "openai"}, "openai_gptoss", own_marks=True, model_type="gpt_oss"),
     marks=(START, CHANNEL, MESSAGE, "<|constrain|>", "<|end|>", "<|call|>", "<|return|>"),
     stops=("<|call|>", "<|return|>"),
 )

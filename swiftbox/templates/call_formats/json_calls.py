@@ -15,6 +15,7 @@ from swiftbox.templates.call_formats.call_format import (
     Call,
     CallFormat,
     JsonRegion,
+    VllmParsers,
     call_of,
 )
 
@@ -63,6 +64,7 @@ HERMES = CallFormat(
     opens=("<tool_call>",),
     region=lambda: JsonRegion(_HERMES, "</tool_call>", re.compile(r"<tool_call>\s*[^\s\[{]")),
     read=_read_hermes,
+    vllm=VllmParsers({"": "hermes"}, "qwen3"),
     trailers=("</tool_call>",),
 )
 
@@ -90,6 +92,7 @@ LLAMA = CallFormat(
     opens=("<|python_tag|>",),
     region=lambda: JsonRegion(_LLAMA, impossible=_NOT_LLAMA),
     read=_read_llama,
+    vllm=VllmParsers({"": "llama3_json"}, tokens=("<|python_tag|>",)),
     bare="{",
     trailers=(";",),
     stops=("<|eom_id|>",),
@@ -117,6 +120,7 @@ MISTRAL = CallFormat(
     opens=("[TOOL_CALLS]",),
     region=lambda: JsonRegion(_MISTRAL),
     read=_read_mistral,
+    vllm=VllmParsers({"": "mistral"}, tokens=("[TOOL_CALLS]",)),
     marks=("[CALL_ID]", "[ARGS]"),
 )
 
@@ -142,6 +146,10 @@ DEEPSEEK = CallFormat(
     opens=(_ALL, _EACH),
     region=lambda: JsonRegion(_DEEPSEEK, _EACH_END),
     read=_read_deepseek,
+    vllm=VllmParsers(
+        {"```json": "deepseek_v3", "": "deepseek_v31"},
+        tokens=(_ALL, _EACH, _EACH_END, _ALL_END),
+    ),
     trailers=(f"```{_EACH_END}", f"```\n{_EACH_END}", _EACH_END, _ALL_END),
     marks=(_SEPARATOR,),
 )

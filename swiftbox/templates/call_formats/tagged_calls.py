@@ -17,6 +17,7 @@ from swiftbox.templates.call_formats.call_format import (
     Call,
     CallFormat,
     TaggedRegion,
+    VllmParsers,
     call_of,
 )
 
@@ -70,6 +71,7 @@ QWEN_CODER = CallFormat(
     opens=("<tool_call>", "<function="),
     region=lambda: TaggedRegion(_CODER, _CODER_END, 512),
     read=_CODER_PARTS.read,
+    vllm=VllmParsers({"": "qwen3_coder"}, "qwen3"),
     trailers=("</tool_call>",),
 )
 
@@ -92,6 +94,7 @@ GLM = CallFormat(
     opens=("<tool_call>",),
     region=lambda: TaggedRegion(_GLM, _GLM_END, 512),
     read=_GLM_PARTS.read,
+    vllm=VllmParsers({"\n<arg_key>": "glm45", "": "glm47"}, "glm45"),
     trailers=("</tool_call>",),
     marks=("<arg_key>", "</arg_key>", "<arg_value>", "</arg_value>"),
     stops=("<|observation|>",),
@@ -126,6 +129,7 @@ GEMMA = CallFormat(
     opens=("<|tool_call>",),
     region=lambda: TaggedRegion(_GEMMA, _GEMMA_END),
     read=_read_gemma,
+    vllm=VllmParsers({"": "gemma4"}, "gemma4", own_marks=True),
     trailers=("<tool_call|>",),
     marks=(_QUOTE,),
     stops=("<|tool_response>",),
@@ -183,5 +187,6 @@ LFM = CallFormat(
     opens=("<|tool_call_start|>",),
     region=lambda: TaggedRegion(_LFM, _LFM_END),
     read=_read_lfm,
+    vllm=VllmParsers({"": "lfm2"}, tokens=("<|tool_call_start|>", "<|tool_call_end|>")),
     trailers=("<|tool_call_end|>",),
 )
