@@ -11,6 +11,7 @@ from swiftbox.config.conversations import TemplateVariables
 from swiftbox.config.fields import setting
 from swiftbox.config.groups import HubFields, require_no_empty_names, require_variable_name
 from swiftbox.config.task import TaskConfig
+from swiftbox.config.vllm_arguments import fault_of
 from swiftbox.language import text
 
 ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(\[[0-9a-f:]+\]|[a-z0-9._-]+)(:[0-9]+)?")
@@ -201,6 +202,24 @@ class DeployConfig(ServedModel):
         zh="允许在服务期间通过请求按目录加载、卸载适配器",
         section="run",
     )
+
+    vllm_args: dict[str, Any] | None = setting(
+        None,
+        label_zh="vLLM 参数",
+        en="further arguments of vLLM by name, such as {enable-prefix-caching: false, seed: 1}; "
+        "engine vllm only",
+        zh="vLLM 的其他参数，以名称为键，如 {enable-prefix-caching: false, seed: 1}；"
+        "仅限 vllm 引擎",
+        section="run",
+    )
+
+    @field_validator("vllm_args")
+    @classmethod
+    def _are_arguments(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
+        faults = [fault for name, item in (value or {}).items() if (fault := fault_of(name, item))]
+        if faults:
+            raise ValueError("; ".join(faults))
+        return value
 
     @field_validator("allowed_origins")
     @classmethod

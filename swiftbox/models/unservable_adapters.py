@@ -22,12 +22,32 @@ PEFT_RANK, PEFT_ALPHA = 8, 8
 MERGE = "swiftbox new merge -o merge.yaml adapter={} && swiftbox run merge.yaml"
 
 
-def require_plain_loras(adapters: Sequence[Adapter], alternative: str) -> None:
-    """Raise ConfigError for adapters that vLLM refuses, with every reason.
+LARGEST_RANK = 512
+"""Of vLLM."""
+
+PLAIN_INITS = ("gaussian", "eva", "orthogonal", "mica", "lora_ga")
+"""Initial weights that leave the base as it is, beside those that have no name."""
+
+PATTERNS_SINCE = (0, 32)
+"""Earlier versions of vLLM have one scale for all layers, of r and lora_alpha."""
+
+OTHER_LORAS = ("alora_invocation_tokens", "layer_replication", "use_bdlora", "use_qalora")
+"""Settings of LoRAs that vLLM does not have."""
+
+
+def require_plain_loras(adapters: Sequence[Adapter], version: str, alternative: str) -> None:
+    """Raise ConfigError for adapters that a version of vLLM refuses, with every reason.
 
     It loads the matrices of a LoRA and nothing else (vllm/lora/peft_helper.py).
     """
-    _require(adapters, _beyond_lora, "vLLM", alternative)
+    _require(adapters, lambda adapter: _beyond_lora(adapter, version), "vLLM", alternative)
+
+
+def vllm_faults(adapters: Sequence[Adapter], version: str) -> dict[Path, str]:
+    """Return why a version of vLLM refuses adapters, by their folders."""
+    return {
+        adapter.folder: fault for adapter in adapters if (fault := _beyond_lora(adapter, version))
+    }
 
 
 def require_no_new_tokens(folders: Iterable[Path], program: str, alternative: str) -> None:
@@ -89,7 +109,7 @@ def _new_tokens(adapter: Adapter) -> str:
     return text("it has new tokens", "它含新增词元") if has_rows else ""
 
 
-def _beyond_lora(adapter: Adapter) -> str:
+def _beyond_lora(adapter: Adapter, version: str) -> str:
     config = adapter.config
     saved = ", ".join(config.get("modules_to_save") or [])
     reasons = [
@@ -97,7 +117,10 @@ def _beyond_lora(adapter: Adapter) -> str:
         text(f"it trained {saved} completely", f"它完整训练了 {saved}") if saved else "",
         text("it is a DoRA", "它是 DoRA") if config.get("use_dora") else "",
         _bias(adapter),
-        _scales(adapter) if adapter.kind == "LORA" else "",
+        _scales(adapter, version) if adapter.kind == "LORA" else "",
+        _rank(adapter),
+        _initial(config.get("init_lora_weights")),
+        ", ".join(key for key in OTHER_LORAS if config.get(key)),
         text(f"it is of the kind {adapter.kind}", f"它的类型是 {adapter.kind}")
         if adapter.kind != "LORA"
         else "",
@@ -114,8 +137,37 @@ def _bias(adapter: Adapter) -> str:
     return text("it trained biases", "它训练了偏置") if has_bias else ""
 
 
-def _scales(adapter: Adapter) -> str:
-    """Return the reason if layers have different scales: vLLM has one, of r and lora_alpha."""
+def largest_rank(adapter: Adapter) -> int:
+    """Return the largest rank of the layers of a LoRA."""
+    ranks = adapter.config.get("rank_pattern") or {}
+    return int(max(adapter.config.get("r", PEFT_RANK), *ranks.values(), 0))
+
+
+def _rank(adapter: Adapter) -> str:
+    rank = largest_rank(adapter) if adapter.kind == "LORA" else 0
+    if rank <= LARGEST_RANK:
+        return ""
+    return text(
+        f"its rank is {rank}, and the largest is {LARGEST_RANK}",
+        f"它的秩为 {rank}，最大为 {LARGEST_RANK}",
+    )
+
+
+def _initial(initial: object) -> str:
+    """Return the reason if loading the adapter changes the base."""
+    if not isinstance(initial, str) or initial.lower() in PLAIN_INITS:
+        return ""
+    return text(
+        f"it changes the base when it is loaded (init_lora_weights: {initial})",
+        f"加载它会改动基座（init_lora_weights：{initial}）",
+    )
+
+
+def _scales(adapter: Adapter, version: str) -> str:
+    """Return the reason if layers have different scales, and the version has only one."""
+    numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
+    if numbers >= PATTERNS_SINCE:
+        return ""
     config = adapter.config
     ranks, alphas = config.get("rank_pattern") or {}, config.get("alpha_pattern") or {}
 

@@ -9,8 +9,8 @@ import contextlib
 import json
 import subprocess
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,10 @@ class ChildQuestion:
     """What the answer depends on besides LIBRARIES, as JSON."""
     purpose: str
     """What the user waits for, without the seconds."""
+    program: Sequence[str] = ()
+    """Another program that answers in the last line, in place of our Python with the module."""
+    variables: Mapping[str, str] = field(default_factory=dict)
+    """Further environment variables of the child."""
 
     def answer(self, *, ask: bool = True) -> dict[str, Any] | None:
         """Return the recorded answer, or with `ask` that of a child.
@@ -94,14 +98,14 @@ class ChildQuestion:
         try:
             with reported_wait(self.purpose):
                 process = subprocess.run(
-                    source_command(PROGRAM, self.module, *self.arguments),
+                    [*(self.program or source_command(PROGRAM, self.module)), *self.arguments],
                     stdin=subprocess.DEVNULL,
                     capture_output=True,
                     text=True,
                     errors="replace",
                     timeout=TIMEOUT_S,
                     check=False,
-                    env=child_environment(variables=VARIABLES),
+                    env=child_environment(variables={**VARIABLES, **self.variables}),
                 )
         except (OSError, subprocess.SubprocessError):
             return None

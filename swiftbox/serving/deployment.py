@@ -6,18 +6,21 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from swiftbox.config.deploy import DeployConfig
 from swiftbox.devices import host
 from swiftbox.devices.backends import BACKENDS
 from swiftbox.devices.machine import Machine
 from swiftbox.engines.llama_cpp import server_executable
-from swiftbox.errors import RunError
+from swiftbox.errors import RunError, UserError
+from swiftbox.files import read_json
 from swiftbox.language import text
 from swiftbox.models.adapters import read_adapter
 from swiftbox.models.gguf_files import parts_of, require_gguf_file
 from swiftbox.models.gguf_headers import read_headers
+from swiftbox.models.token_ids import token_ids, tokens_of_settings
+from swiftbox.models.unservable_adapters import largest_rank
 from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.heavy_imports import heavy_imports
@@ -30,6 +33,9 @@ from swiftbox.serving.address import local_url
 from swiftbox.serving.server_process import ServerProgram, watch
 from swiftbox.templates.closing import GENERATION_FILE, added_ends, write_end_ids
 from swiftbox.templates.variables import KEY, served_variables, written
+
+if TYPE_CHECKING:  # only vLLM is told which parsers it needs
+    from swiftbox.serving.vllm_parsers import ChosenParsers
 
 GENERATION = "generation"
 """The folder of generation settings in a run folder."""
@@ -182,19 +188,20 @@ def _builtin(deployment: Deployment) -> Mapping[str, Any]:
 
 
 def _vllm(deployment: Deployment) -> Mapping[str, Any]:
+    from swiftbox.engines.vllm import server_command, vllm_folder
     from swiftbox.serving import vllm
     from swiftbox.serving.address import free_port
 
     config = deployment.config
     port = free_port(config.host, config.port)
-    ranks = tuple(vllm.largest_rank(read_adapter(path)) for path in deployment.adapters.values())
-    executable = vllm.executable()
+    ranks = tuple(largest_rank(read_adapter(path)) for path in deployment.adapters.values())
+    program = server_command(vllm_folder())
     variables = deployment.common_variables()
     for name, trained in deployment.variables().items():
         if name in deployment.adapters and trained != variables:
             deployment.warn(_other_variables(name, trained, variables))
     target = vllm.VllmTarget(
-        executable,
+        program,
         deployment.model,
         deployment.name,
         deployment.adapters,
@@ -202,19 +209,36 @@ def _vllm(deployment: Deployment) -> Mapping[str, Any]:
         port,
         variables,
         deployment.generation(),
+        _parsers(deployment, variables),
     )
-    env = vllm.environment(
-        deployment.machine.backend, key=deployment.key, loading=config.adapter_loading
-    )
-    program = ServerProgram(
+    server = ServerProgram(
         "vllm",
         vllm.command(config, target),
-        child_environment(variables=env),
+        vllm.environment(
+            child_environment(), deployment.machine.backend, config, key=deployment.key
+        ),
         local_url(config.host, port),
         deployment.folder / run_folder.LOG,
     )
-    _watch(deployment, program, stop=STOP.requested)
+    _watch(deployment, server, stop=STOP.requested)
     return {}
+
+
+def _parsers(deployment: Deployment, variables: Mapping[str, Any]) -> ChosenParsers:
+    """Return vLLM's parsers for the answers of the model; report those and what is not read."""
+    from swiftbox.serving.vllm_parsers import NO_PARSERS, choose_parsers
+    from swiftbox.templates.folder import own_template
+
+    try:
+        template = own_template(deployment.model, variables)
+    except UserError:  # the model of a base has none; completions need none
+        return NO_PARSERS
+    vocabulary = {*token_ids(deployment.model), *tokens_of_settings(deployment.model)}
+    model_type = str(read_json(deployment.model / "config.json").get("model_type"))
+    parsers = choose_parsers(template, vocabulary, model_type)
+    for message in parsers.lines():
+        deployment.emit(events.NOTE, key="engine", message=message)
+    return parsers
 
 
 def _llama_cpp(deployment: Deployment) -> Mapping[str, Any]:

@@ -19,27 +19,19 @@ from swiftbox.files import write_json
 from swiftbox.fit.forecast import deployment_forecast
 from swiftbox.hub.fetch import fetch_model
 from swiftbox.language import text
-from swiftbox.models.adapters import Adapter, base_of
+from swiftbox.models.adapters import base_of
 from swiftbox.models.config_keys import language_part
 from swiftbox.models.gguf_files import require_gguf_file
 from swiftbox.models.inspection import Inspection, require_usable_model
 from swiftbox.models.location import (
     find_folder,
     locate,
-    locate_adapter,
-    locate_recorded,
     require_all,
     short_name,
-)
-from swiftbox.models.merge_checks import (
-    require_adapters_fit,
-    require_builtin_adapters,
-    require_matching_name,
 )
 from swiftbox.models.templates import require_bounded_templates
 from swiftbox.models.text_models import require_writes_text
 from swiftbox.models.trial_loading import uncached_by_builtin
-from swiftbox.models.unservable_adapters import require_plain_loras
 from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.events import Emit
@@ -51,13 +43,20 @@ from swiftbox.serving.engine_server import serve_in_engine
 from swiftbox.serving.llama_cpp import require_plain_name
 from swiftbox.serving.openers import opener_of
 from swiftbox.tasks.checks import OnRemark, inspect_model, require_loadable
+from swiftbox.tasks.deployed_adapters import (
+    has_references,
+    local_adapters,
+    require_matching_adapters,
+)
 from swiftbox.tasks.deployment_engine import (
     choose_engine,
     choose_served_dtype,
+    imported_by_vllm,
     loading_engines,
     require_builtin,
     require_devices,
     require_gguf,
+    require_vllm,
     with_loader,
 )
 from swiftbox.tasks.device_reasons import device_reasons
@@ -74,6 +73,7 @@ def resolve(config: DeployConfig, machine: Machine) -> Resolved:
     dtype = choose_served_dtype(config, engine.value, machine)
     require_devices(config, engine.value, machine)
     require_builtin(config, engine.value)
+    require_vllm(config, engine.value, machine)
     reasons = (
         Reason("engine", engine.value, engine.reason),
         Reason("dtype", dtype.value, dtype.reason),
@@ -164,23 +164,12 @@ def served_name(config: DeployConfig) -> str:
     return config.served_model_name or short_name(config.model or "")
 
 
-def _local_adapters(config: DeployConfig) -> dict[str, Adapter]:
-    """Return the adapters on this machine; raise ConfigError for a folder that is not one."""
-    adapters = {
-        name: locate_adapter(path, key="adapters", hub=config.hub)
-        for name, path in (config.adapters or {}).items()
-    }
-    for path in as_list(config.adapter or []):
-        adapters[path] = locate_adapter(path, hub=config.hub)
-    return {name: adapter for name, adapter in adapters.items() if adapter is not None}
-
-
 def with_absolute_paths(config: DeployConfig) -> DeployConfig:
     """Make the folders of model and adapters absolute, so that the record is complete."""
     named = [("adapters", path) for path in (config.adapters or {}).values()]
     named += [("adapter", path) for path in as_list(config.adapter or [])]
     require_all([("model", config.model), *named], hub=config.hub)
-    local = _local_adapters(config)
+    local = local_adapters(config)
     changes: dict[str, Any] = {}
     if config.adapter is not None:
         names = [str(find_folder(name) or name) for name in as_list(config.adapter)]
@@ -194,7 +183,7 @@ def with_absolute_paths(config: DeployConfig) -> DeployConfig:
         changes |= {"model": base_model.name, "hub": base_model.hub or config.hub}
         changes["revision"] = config.revision or base_model.revision
     model = changes.get("model", config.model)
-    if is_reference(model) or (model is None and _has_references(config)):
+    if is_reference(model) or (model is None and has_references(config)):
         return config.model_copy(update=changes)
     if model is None:
         raise ConfigError(
@@ -210,17 +199,11 @@ def with_absolute_paths(config: DeployConfig) -> DeployConfig:
     return config.model_copy(update=changes)
 
 
-def _has_references(config: DeployConfig) -> bool:
-    """Tell whether an earlier step of a pipeline makes an adapter."""
-    adapters = [*as_list(config.adapter or []), *(config.adapters or {}).values()]
-    return any(map(is_reference, adapters))
-
-
 def check(config: DeployConfig, on_remark: OnRemark) -> None:
     """Raise UserError for a model that cannot be served, or an address that is not free."""
     head = _head(config)
-    if not _has_references(config):
-        for adapter in _local_adapters(config).values():
+    if not has_references(config):
+        for adapter in local_adapters(config).values():
             require_writes_text(adapter.folder, "adapter")
     if config.engine == "llama_cpp":
         require_gguf(config)
@@ -232,6 +215,12 @@ def check(config: DeployConfig, on_remark: OnRemark) -> None:
             if config.engine == "builtin":
                 _require_served(config, inspection)
     require_deployable(config)
+    if config.engine == "vllm":
+        from swiftbox.serving.vllm_check import vllm_remark
+
+        remark = vllm_remark(config)
+        if remark is not None:
+            on_remark(remark)
 
 
 def _head(config: DeployConfig) -> str | None:
@@ -256,25 +245,8 @@ def require_deployable(config: DeployConfig) -> None:
     if config.engine == "llama_cpp":
         require_plain_name(served_name(config))
     named_adapters(config)
-    _require_matching_adapters(config)
+    require_matching_adapters(config)
     check_availability(config)
-
-
-def _require_matching_adapters(config: DeployConfig) -> None:
-    """Raise ConfigError for an adapter that does not fit the model."""
-    adapters = list(_local_adapters(config).values())
-    name = config.model or ""
-    for adapter in adapters:
-        require_matching_name(adapter, name)
-        require_bounded_templates(adapter.folder)
-    if config.engine == "vllm":
-        builtin = text("set engine: builtin", "设 engine: builtin")
-        require_plain_loras(adapters, builtin)
-    folder = locate_recorded(name, key="model", hub=config.hub) if adapters and name else None
-    if folder is not None:
-        require_adapters_fit(folder, adapters, name)
-        if config.engine == "builtin":
-            require_builtin_adapters(folder, adapters)
 
 
 def check_availability(config: DeployConfig) -> None:
@@ -355,7 +327,7 @@ def _require_usable(config: DeployConfig, folder: Path, emit: Emit, engine: str)
 
 def effects(config: DeployConfig) -> Effects:
     """Return what a deployment executes, sends and writes outside its folder."""
-    return effects_of(config)
+    return effects_of(config, code=imported_by_vllm(config))
 
 
 def unused_packages(config: DeployConfig) -> frozenset[str]:

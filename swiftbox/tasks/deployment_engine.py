@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from swiftbox.config.deploy import DeployConfig
 from swiftbox.config.references import is_reference
+from swiftbox.config.vllm_arguments import imports_code, option_name
 from swiftbox.devices import choices
 from swiftbox.devices.backends import BACKENDS, ENGINES
 from swiftbox.devices.machine import Machine
@@ -22,6 +25,8 @@ from swiftbox.models.templates import require_bounded_templates
 from swiftbox.serving.llama_cpp import require_length, require_servable
 from swiftbox.serving.openers import Opener, opener_for, opener_of
 from swiftbox.tasks.checks import OnRemark
+from swiftbox.tasks.deployed_adapters import require_vllm_adapters, vllm_adapter_fault
+from swiftbox.tasks.effects import Effect
 
 
 def choose_engine(config: DeployConfig, machine: Machine) -> choices.Choice:
@@ -47,6 +52,9 @@ def choose_engine(config: DeployConfig, machine: Machine) -> choices.Choice:
             "vllm is not installed (`swiftbox engines install vllm`, or engine: vllm)",
             "未安装 vllm（`swiftbox engines install vllm`，或设 engine: vllm）",
         )
+        return choices.Choice("builtin", why)
+    if fault := vllm_adapter_fault(config, machine):
+        why = text(f"vllm cannot load {fault}", f"vllm 无法加载 {fault}")
         return choices.Choice("builtin", why)
     return choices.Choice("vllm", f"vllm {machine.versions['vllm']}")
 
@@ -169,3 +177,26 @@ def _no_loader(folder: Path, package: str) -> ConfigError:
         ),
         hint=f"pip install {package}",
     )
+
+
+def require_vllm(config: DeployConfig, engine: str, machine: Machine) -> None:
+    """Raise ConfigError for a setting or adapter that does not go with vLLM, or only with it."""
+    if engine == "vllm":
+        require_vllm_adapters(config, machine)
+    elif config.vllm_args:
+        raise ConfigError(
+            text(
+                f"vllm_args: only vllm takes them, and engine is {engine}",
+                f"vllm_args：仅 vllm 使用，而当前 engine 为 {engine}",
+            ),
+            hint=text("set engine: vllm, or remove them", "请设 engine: vllm，或将其移除"),
+        )
+
+
+def imported_by_vllm(config: DeployConfig) -> Iterator[Effect]:
+    """Yield the code and the files that `vllm_args` name, each of which needs an agreement."""
+    for name, value in (config.vllm_args or {}).items():
+        if imports_code(name):
+            what = text(f"what vLLM uses as {name}: {value}", f"vLLM 作为 {name} 使用的：{value}")
+            subject = f"vllm {option_name(name)} {json.dumps(value, sort_keys=True)}"
+            yield Effect(("vllm_args",), what, True, subject, is_fixed=False)

@@ -143,9 +143,9 @@ def test_variables_of_a_training_are_reported_once(base_model: Path, trained: Pa
 
 def test_vllm_gets_the_variables_of_the_adapters(base_model: Path, trained: Path) -> None:
     serves = deployment(base_model, {"mine": trained}, [], engine="vllm")
-    target = vllm.VllmTarget("vllm", base_model, "tiny", {}, (), 1, serves.common_variables())
+    target = vllm.VllmTarget(("vllm",), base_model, "tiny", {}, (), 1, serves.common_variables())
     command = vllm.command(serves.config, target)
     at = command.index("--default-chat-template-kwargs")
     assert json.loads(command[at + 1]) == OFF
-    plain = vllm.command(serves.config, vllm.VllmTarget("vllm", base_model, "tiny", {}, (), 1))
+    plain = vllm.command(serves.config, vllm.VllmTarget(("vllm",), base_model, "tiny", {}, (), 1))
     assert "--default-chat-template-kwargs" not in plain

@@ -14,6 +14,7 @@ from model_folder import write_model
 
 from swiftbox.config.deploy import DeployConfig
 from swiftbox.config.writing import write
+from swiftbox.engines.vllm import MIDDLEWARE
 from swiftbox.errors import ConfigError, MachineError
 from swiftbox.launch.prepare import check_config, with_absolute_paths
 from swiftbox.models import inspection as inspecting
@@ -206,7 +207,7 @@ GOLDEN = {
 
 
 @pytest.mark.parametrize("backend", sorted(GOLDEN))
-def test_the_command_and_environment_of_vllm(backend: str) -> None:
+def test_the_command_of_vllm(backend: str) -> None:
     config = planned(
         backend,
         {"vllm": "0.33.0"},
@@ -220,7 +221,7 @@ def test_the_command_and_environment_of_vllm(backend: str) -> None:
         trust_remote_code=True,
     ).config
     target = VllmTarget(
-        executable="/e/bin/vllm",
+        program=("/e/bin/vllm", "serve"),
         model=Path("/m/base"),
         name="base",
         adapters={"a=1": Path("/l/a"), "b": Path("/l/b")},
@@ -231,13 +232,26 @@ def test_the_command_and_environment_of_vllm(backend: str) -> None:
         *("/e/bin/vllm", "serve", "/m/base", "--host", "0.0.0.0", "--port", "8001"),
         *("--served-model-name", "base", "--dtype", "bfloat16"),
         *("--gpu-memory-utilization", "0.85", "--max-num-seqs", "64"),
-        *("--max-model-len", "8192", "--tensor-parallel-size", "4", "--trust-remote-code"),
+        *("--max-model-len", "8192", "--tensor-parallel-size", "4"),
+        *("--allowed-origins", "[]", "--middleware", "swiftbox_gate.Gate", "--trust-remote-code"),
         *("--enable-lora", "--max-loras", "2", "--max-lora-rank", "64", "--lora-modules"),
         '{"name": "a=1", "path": "/l/a"}',
         '{"name": "b", "path": "/l/b"}',
     ]
-    assert environment(backend, key="sk-1", loading=True) == {
+
+
+@pytest.mark.parametrize("backend", sorted(GOLDEN))
+def test_the_environment_of_vllm(backend: str) -> None:
+    config = planned(
+        backend, {"vllm": "0.33.0"}, model="o/n", host="0.0.0.0", api_key_env="KEY"
+    ).config
+    serving = config.model_copy(update={"adapter_loading": True})
+    inherited = {"VLLM_SERVER_DEV_MODE": "1", "VLLM_API_KEY": "other", "PYTHONPATH": "/p"}
+    assert environment(inherited, backend, serving, key="sk-1") == {
         **GOLDEN[backend],
+        "PYTHONPATH": f"{MIDDLEWARE}:/p",
+        "SWIFTBOX_ONLY_LOCAL": "0",
+        "SWIFTBOX_ALLOWED_ORIGINS": "[]",
         "VLLM_NO_USAGE_STATS": "1",
         "DO_NOT_TRACK": "1",
         "HF_HUB_OFFLINE": "1",
@@ -249,16 +263,17 @@ def test_the_command_and_environment_of_vllm(backend: str) -> None:
 
 def test_vllm_without_key_and_adapters_gets_neither() -> None:
     config = planned("cuda", {"vllm": "0.33.0"}, model="o/n").config
-    target = VllmTarget("vllm", Path("/m"), "m", {}, (), 8000)
+    target = VllmTarget(("vllm",), Path("/m"), "m", {}, (), 8000)
     assert not any("lora" in argument or "key" in argument for argument in command(config, target))
-    variables = environment("cuda", key=None, loading=False)
+    variables = environment({}, "cuda", config, key=None)
+    assert variables["SWIFTBOX_ONLY_LOCAL"] == "1"
     assert "VLLM_API_KEY" not in variables
     assert "VLLM_ALLOW_RUNTIME_LORA_UPDATING" not in variables
 
 
 def test_vllm_has_room_for_adapters_that_are_loaded_later() -> None:
     config = planned("cuda", {"vllm": "0.33.0"}, model="o/n", adapter_loading=True).config
-    arguments = command(config, VllmTarget("vllm", Path("/m"), "m", {}, (), 8000))
+    arguments = command(config, VllmTarget(("vllm",), Path("/m"), "m", {}, (), 8000))
     assert arguments[-5:] == ["--enable-lora", "--max-loras", "1", "--max-lora-rank", "64"]
-    variables = environment("cuda", key=None, loading=True)
+    variables = environment({}, "cuda", config, key=None)
     assert variables["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] == "True"

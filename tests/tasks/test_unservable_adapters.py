@@ -20,17 +20,17 @@ from swiftbox.core.generation.network import LoadSettings, Network
 from swiftbox.errors import ConfigError
 from swiftbox.launch.prepare import check_config, with_absolute_paths
 from swiftbox.models.adapters import read_adapter
+from swiftbox.models.unservable_adapters import largest_rank
 from swiftbox.plan import plan
-from swiftbox.serving.vllm import largest_rank
 from swiftbox.tasks.load import loads
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
-def check(engine: str, model: Path, adapter: Path) -> None:
+def check(engine: str, model: Path, adapter: Path, vllm: str = "0.33.0") -> None:
     keys = {"task": "deploy", "hub": "local", "port": 0, "engine": engine}
     content = json.dumps({**keys, "model": str(model), "adapter": str(adapter)})
-    machine = made_up("cuda", vllm="0.33.0")
+    machine = made_up("cuda", vllm=vllm)
     check_config(with_absolute_paths(plan(loads(content, source="a.yaml").config, machine).config))
 
 
@@ -38,6 +38,10 @@ REASONS: dict[str, dict[str, Any]] = {
     "it trained lm_head completely": {"modules_to_save": ["lm_head"]},
     "it is a DoRA": {"use_dora": True},
     "it trained biases": {"lora_bias": True},
+    "its rank is 600, and the largest is 512": {"r": 600},
+}
+
+SCALES: dict[str, dict[str, Any]] = {
     "it scales q_proj differently": {"rank_pattern": {"q_proj": 2}},
     "it scales v_proj differently": {"alpha_pattern": {"v_proj": 3}},
 }
@@ -50,6 +54,43 @@ def test_vllm_is_given_plain_loras_only(reason: str, tiny: Path, tmp_path: Path)
         check("vllm", tiny, adapter)
     assert "set engine: builtin" in refused.value.hint
     check("builtin", tiny, adapter)
+
+
+@pytest.mark.parametrize("reason", SCALES)
+def test_other_scales_are_for_the_versions_that_have_them(
+    reason: str, tiny: Path, tmp_path: Path
+) -> None:
+    adapter = make_adapter(tiny, tmp_path / "a", **SCALES[reason])
+    check("vllm", tiny, adapter)
+    with pytest.raises(ConfigError, match=f"vLLM cannot load it: {reason}"):
+        check("vllm", tiny, adapter, vllm="0.23.0")
+
+
+@pytest.mark.parametrize(
+    ("keys", "reason"),
+    [
+        ({"init_lora_weights": "pissa_niter_4"}, "it changes the base when it is loaded"),
+        ({"use_qalora": True}, "use_qalora"),
+    ],
+)
+def test_adapters_that_vllm_would_apply_wrongly_are_refused(
+    keys: dict[str, Any], reason: str, tiny: Path, tmp_path: Path
+) -> None:
+    adapter = make_adapter(tiny, tmp_path / "a")
+    path = adapter / "adapter_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text("utf-8")), **keys}), "utf-8")
+    with pytest.raises(ConfigError, match=f"vLLM cannot load it: {reason}"):
+        check("vllm", tiny, adapter)
+
+
+def test_auto_keeps_adapters_that_vllm_refuses_on_the_builtin_server(
+    tiny: Path, tmp_path: Path
+) -> None:
+    adapter = make_adapter(tiny, tmp_path / "a", use_dora=True)
+    config = loads(f"task: deploy\nmodel: {tiny}\nadapter: {adapter}\n", source="a.yaml").config
+    planned = plan(config, made_up("cuda", vllm="0.33.0"))
+    assert planned.config.engine == "builtin"
+    assert f"vllm cannot load {adapter}: it is a DoRA" in planned.notes[0].why
 
 
 def test_vllm_is_given_other_ranks_of_the_same_scale(tiny: Path, tmp_path: Path) -> None:
