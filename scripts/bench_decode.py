@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bench_models import make_model
-from bench_serve import NEW_TOKENS, prompts
+from served_models import NEW_TOKENS, prompts
 
 CLIENTS = (1, 8, 32)
 

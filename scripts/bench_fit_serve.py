@@ -57,13 +57,14 @@ def generate(network: Any, context: int, concurrency: int) -> None:
     import torch
 
     from swiftbox.core.generation.batch import Prefill, PrefillEntry
-    from swiftbox.core.generation.kv_cache import BatchCache, layer_count
+    from swiftbox.core.generation.kv_cache import BatchCache, layers_of
+    from swiftbox.core.generation.reading_pace import HOST_PART
 
-    layers, length = layer_count(network), context - NEW_TOKENS
+    layers, length = layers_of(network), context - NEW_TOKENS
     cache = BatchCache(layers)
     for _ in range(concurrency):
         prefill = Prefill.of([PrefillEntry([1] * length, [], "")], layers, "cpu")
-        while prefill.step(network) is None:
+        while prefill.step(network, HOST_PART) is None:
             pass
         cache.make_room(1, length)
         cache.join(prefill.past, 0, length, 1)

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import bench_serve
+import served_models
 from openai import APIStatusError, OpenAI
 from openai_requests import REFUSED, TALK, WORKS
 from tiny import build
@@ -31,7 +31,7 @@ def run(options: argparse.Namespace) -> int:
 def table(folder: Path) -> int:
     """Print the table as Markdown; return 1 if an answer is unexpected."""
     wrong = 0
-    with bench_serve.server(folder, build("qwen3", folder / "tiny")) as url:
+    with served_models.server(folder, build("qwen3", folder / "tiny")) as url:
         client = OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
         print("| route | parameters | answer |\n|---|---|---|")
         print(f"| models | | {', '.join(model.id for model in client.models.list())} |")

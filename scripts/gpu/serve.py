@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import bench_decode
-import bench_serve
+import served_models
 import torch
 
 from gpu.figures import Recorder
@@ -25,18 +25,20 @@ def measure(recorder: Recorder, settings: Settings) -> None:
     plain = AutoModelForCausalLM.from_pretrained(
         model, dtype=getattr(torch, dtype), device_map={"": settings.device}
     ).eval()
-    tokens = 8 if settings.tiny else bench_serve.NEW_TOKENS
+    tokens = 8 if settings.tiny else served_models.NEW_TOKENS
     clients = CLIENTS[:2] if settings.tiny else CLIENTS
     generated: dict[int, float] = {}
-    with bench_serve.server(folder, model, dtype=dtype) as url:
-        bench_serve.answer(url, bench_serve.prompts(0, 1)[0], tokens)
+    with served_models.server(folder, model, dtype=dtype) as url:
+        served_models.answer(url, served_models.prompts(0, 1)[0], tokens)
         for count in clients:
-            batch = bench_serve.prompts(count, count)
-            bench_serve.generate(plain, batch, 2)
-            bench_serve.ask_in_parallel(url, batch, tokens)  # captures the steps of this size
-            rate = bench_serve.rate(lambda batch: bench_serve.generate(plain, batch, tokens), batch)
-            served = bench_serve.rate(
-                lambda batch: bench_serve.ask_in_parallel(url, batch, tokens), batch
+            batch = served_models.prompts(count, count)
+            served_models.generate(plain, batch, 2)
+            served_models.ask_in_parallel(url, batch, tokens)  # captures the steps of this size
+            rate = served_models.rate(
+                lambda batch: served_models.generate(plain, batch, tokens), batch
+            )
+            served = served_models.rate(
+                lambda batch: served_models.ask_in_parallel(url, batch, tokens), batch
             )
             generated[count] = rate
             raw = {"generate": rate, "server": served, "new_tokens": tokens}

@@ -1,73 +1,25 @@
-"""Tokens per second of the built-in server with 1 and 8 clients, compared with batched generate."""
+"""A model served as a user does, its clients, and transformers' generate: for benchmarks."""
 
 from __future__ import annotations
 
-import argparse
 import http.client
 import json
 import os
 import random
 import signal
-import statistics
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench_models import make_model
-
 ROUNDS, NEW_TOKENS = 2, 128
-LONGEST_START_S = 120
-
-
-def arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of this benchmark."""
-    parser.add_argument("--runs", type=int, default=3, help="runs of each side (default 3)")
-
-
-def run(options: argparse.Namespace) -> int:
-    """Compare with transformers' generate."""
-    with tempfile.TemporaryDirectory() as temporary:
-        return compare(Path(temporary), options.runs)
-
-
-def compare(folder: Path, runs: int) -> int:
-    """Measure both sides alternately; print the medians and their ratio."""
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    model = make_model(folder / "model")
-    plain = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32).eval()
-    rates: dict[str, list[float]] = {}
-    with server(folder, model) as url:
-        answer(url, prompts(0, 1)[0])
-        generate(plain, prompts(0, 8))
-        for turn in range(runs):
-            for clients in (1, 8):
-                batch = prompts(turn, clients)
-                rates.setdefault(f"generate {clients}", []).append(
-                    rate(partial(generate, plain), batch)
-                )
-                rates.setdefault(f"server {clients}", []).append(
-                    rate(partial(ask_in_parallel, url), batch)
-                )
-    threads = torch.get_num_threads()
-    print(f"{NEW_TOKENS} new tokens each, float32, {threads} thread(s), median of {runs}")
-    print(f"{'':12}{'generate':>16}{'server':>16}{'ratio':>9}")
-    for clients in (1, 8):
-        served = statistics.median(rates[f"server {clients}"])
-        generated = statistics.median(rates[f"generate {clients}"])
-        print(
-            f"{clients} at once".ljust(12)
-            + f"{generated:>10.1f} tok/s{served:>10.1f} tok/s{served / generated:>8.2f}x"
-        )
-    return 0
+LONGEST_START_S = 300
+"""On a busy machine; a calm one needs some ten seconds."""
 
 
 def prompts(seed: int, count: int) -> list[list[int]]:
@@ -125,16 +77,33 @@ def answer(url: str, prompt: list[int], new_tokens: int = NEW_TOKENS) -> int:
     return int(response["usage"]["completion_tokens"])
 
 
+@dataclass(frozen=True)
+class RunningServer:
+    """A server and the process that it belongs to."""
+
+    url: str
+    pid: int
+
+
 @contextmanager
 def server(folder: Path, model: Path, *, dtype: str = "float32") -> Iterator[str]:
     """Deploy the model as a user does; yield its address."""
+    with deployed(folder, {"model": str(model), "dtype": dtype}) as running:
+        yield running.url
+
+
+@contextmanager
+def deployed(
+    folder: Path, settings: Mapping[str, Any], variables: Mapping[str, str] | None = None
+) -> Iterator[RunningServer]:
+    """Deploy with settings of the YAML and variables of the environment, as a user does."""
     out = folder / "served"
-    keys = {"model": str(model), "hub": "local", "engine": "builtin", "port": 0, "task": "deploy"}
-    keys |= {"served_model_name": "model", "output_dir": str(out), "dtype": dtype}
+    keys = {"hub": "local", "engine": "builtin", "port": 0, "task": "deploy"}
+    keys |= {"served_model_name": "model", "output_dir": str(out), **settings}
     config = folder / "deploy.yaml"
     config.write_text("".join(f"{key}: {value}\n" for key, value in keys.items()), "utf-8")
     command = [sys.executable, "-m", "swiftbox", "run", str(config), "--plain"]
-    env = {**os.environ, "SWIFTBOX_HOME": str(folder / "home")}
+    env = {**os.environ, "SWIFTBOX_HOME": str(folder / "home"), **(variables or {})}
     process = subprocess.Popen(
         command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
@@ -144,7 +113,7 @@ def server(folder: Path, model: Path, *, dtype: str = "float32") -> Iterator[str
             if process.poll() is not None or time.monotonic() > until:
                 raise SystemExit("the server did not start")
             time.sleep(0.1)
-        yield url
+        yield RunningServer(url, process.pid)
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(60)
