@@ -15,13 +15,12 @@ from transformers.cache_utils import Cache
 from swiftbox.core.generation.batch_sampler import BatchSampler, SampledBatch, sample_tokens
 from swiftbox.core.generation.device_access import upload
 from swiftbox.core.generation.kv_cache import BatchCache, pad_left
+from swiftbox.core.generation.reading_pace import SHORT_PROMPT
 from swiftbox.core.generation.recurrent_rows import CacheLayers
+from swiftbox.core.generation.requests import Ticket
 from swiftbox.core.generation.sampling import SampledToken, Sampling, TokenSampler
 from swiftbox.core.generation.slot_cache import SlotCache
 from swiftbox.core.generation.transcript import Transcript
-
-PREFILL_CHUNK = 512
-"""Tokens of a prompt that are read between two steps, which bounds how long other answers wait."""
 
 
 @dataclass
@@ -86,7 +85,7 @@ class GeneratedSequence:
         return new
 
 
-@dataclass
+@dataclass(eq=False)
 class PrefillEntry:
     """Tokens to read, and the sequences that continue from them: several for `n` answers."""
 
@@ -96,10 +95,26 @@ class PrefillEntry:
     after: int = 0
     """Sequences that must have ended before it is read, so that it is not sent back at once."""
 
+    @classmethod
+    def of(cls, ticket: Ticket, tokenizer: Any) -> PrefillEntry:
+        """Return the prompt of a new request with a sequence for each of its answers."""
+        request = ticket.request
+        rows = [
+            GeneratedSequence(
+                ticket,
+                index,
+                request.prompt,
+                TokenSampler(sampling, request.prompt, index),
+                Transcript(tokenizer, sampling.stop, sampling.visible),
+            )
+            for index, sampling in enumerate(request.samplings)
+        ]
+        return cls(request.prompt, rows, request.adapter)
+
 
 @dataclass
 class Prefill:
-    """Prompts of one adapter that are being read, a chunk at a time."""
+    """Prompts of one adapter that are being read, a part at a time."""
 
     entries: list[PrefillEntry]
     ids: torch.Tensor
@@ -119,13 +134,23 @@ class Prefill:
         return self.entries[0].adapter
 
     @property
-    def is_read(self) -> bool:
-        """Return whether all chunks were read."""
-        return self.done == self.ids.shape[1]
+    def length(self) -> int:
+        """Return the tokens of the longest prompt."""
+        return self.ids.shape[1]
 
-    def step(self, model: Any) -> torch.Tensor | None:
-        """Read a chunk; after the last one return the logits (R, V) that follow the prompts."""
-        end = min(self.done + PREFILL_CHUNK, self.ids.shape[1])
+    @property
+    def is_long(self) -> bool:
+        """Return whether they are read in several parts."""
+        return self.length > SHORT_PROMPT
+
+    @property
+    def is_read(self) -> bool:
+        """Return whether all parts were read."""
+        return self.done == self.length
+
+    def step(self, model: Any, tokens: int) -> torch.Tensor | None:
+        """Read a part; after the last one return the logits (R, V) that follow the prompts."""
+        end = min(self.done + tokens, self.length)
         positions = (self.mask.cumsum(-1) - 1).clamp(min=0)[:, self.done : end]
         output = model(
             input_ids=self.ids[:, self.done : end],

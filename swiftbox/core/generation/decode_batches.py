@@ -14,6 +14,7 @@ from swiftbox.core.generation.batch import DecodeBatch, GeneratedSequence, Prefi
 from swiftbox.core.generation.cell_limit import CellLimit
 from swiftbox.core.generation.decode_paths import DecodePath
 from swiftbox.core.generation.kv_cache import BatchCache
+from swiftbox.core.generation.reading_pace import SHORT_PROMPT
 from swiftbox.core.generation.recurrent_rows import CacheLayers
 from swiftbox.core.generation.requests import SchedulerLimits
 from swiftbox.core.generation.slot_cache import CacheSpace, SlotCache
@@ -133,6 +134,19 @@ class DecodeBatches:
             if not fits or entry.adapter != others[0].adapter:
                 return False
         return self.has_space([*others, entry])
+
+    def admits_beside(
+        self, entry: PrefillEntry, others: Sequence[PrefillEntry], long: Prefill
+    ) -> bool:
+        """Return whether an entry can be read in one part, with space left for a longer prompt.
+
+        That one may be of the same adapter only.
+        """
+        entries = [*others, entry]
+        longest = max(len(each.tokens) for each in entries)
+        if longest * len(entries) > SHORT_PROMPT or entry.adapter != long.adapter:
+            return False
+        return self.has_space([*long.entries, *entries])
 
     def has_space(self, entries: Sequence[PrefillEntry], reserve: int = GROWTH_RESERVE) -> bool:
         """Return whether prompts of one adapter fit; if nothing decodes, a single one always."""

@@ -92,7 +92,7 @@ def _trial(network: Network, graphs: StepGraphs) -> str:
     model, device = network.model, network.model.device
     entries = [PrefillEntry(list(range(1, 1 + length)), [], "") for length in TRIAL_LENGTHS]
     prefill = Prefill.of(entries, network.layers, device)
-    while prefill.step(model) is None:
+    while prefill.step(model, prefill.length) is None:
         pass
     rows, width = len(entries), max(TRIAL_LENGTHS)
     space = CacheSpace(rows, width + TRIAL_STEPS, rows * 4 * width, 0)

@@ -1,11 +1,13 @@
 """The loop that answers requests: they join and leave between two steps of the model.
 
 One thread owns the model and runs the loop; `submit`, `cancel`, `call` and `close` may be called
-from any thread. A request moves from the queue to a prefill, which reads its prompt in chunks, and
-then to the decode batch of its adapter. If the caches of all batches outgrow their space, the
-newest sequence is preempted: it returns to the front of the queue and is read again later. So do
-the sequences of a step for which memory runs out, with a lower limit; a single one that still does
-not fit ends with an error. If the device itself fails, all requests end, and the loop with them.
+from any thread. A request moves from the queue to a prefill, which reads its prompt in parts, and
+then to the decode batch of its adapter; short prompts are read between two parts of a long one.
+
+If the caches of all batches outgrow their space, the newest sequence is preempted: it returns to
+the front of the queue and is read again later. So do the sequences of a step for which memory runs
+out, with a lower limit; a single one that still does not fit ends with an error. If the device
+itself fails, all requests end, and the loop with them.
 """
 
 from __future__ import annotations
@@ -26,7 +28,9 @@ from swiftbox.core.generation.batch import DecodeBatch, GeneratedSequence, Prefi
 from swiftbox.core.generation.decode_batches import DecodeBatches
 from swiftbox.core.generation.decode_paths import DecodePath
 from swiftbox.core.generation.device_watch import DeviceWatch
+from swiftbox.core.generation.entry_queue import EntryQueue
 from swiftbox.core.generation.network import Network
+from swiftbox.core.generation.reading_pace import ReadingPace
 from swiftbox.core.generation.requests import (
     DEVICE_FAILURE,
     GRAMMAR_FAILURE,
@@ -39,8 +43,7 @@ from swiftbox.core.generation.requests import (
     ShuttingDown,
     Ticket,
 )
-from swiftbox.core.generation.sampling import SampledToken, TokenSampler
-from swiftbox.core.generation.transcript import Transcript
+from swiftbox.core.generation.sampling import SampledToken
 from swiftbox.runs.diagnosis import is_out_of_memory
 
 IDLE_S = 1.0
@@ -58,12 +61,15 @@ class Scheduler:
 
     def __post_init__(self) -> None:
         self._changed = threading.Condition()
-        self._waiting: deque[tuple[Ticket, PrefillEntry]] = deque()
-        self._preempted: deque[PrefillEntry] = deque()
         self._jobs: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
         self._prefill: Prefill | None = None
-        self._watch = DeviceWatch(self.network.model.device, self._end_with)
+        self._short: Prefill | None = None
+        """Prompts that are read between two parts of a long one."""
+        self._device = self.network.model.device
+        self._pace = ReadingPace(self._device)
+        self._watch = DeviceWatch(self._device, self._end_with)
         self._batches = DecodeBatches(self.network.layers, self.limits, self.path)
+        self._queue = EntryQueue(self._batches)
         self.cell_limit = self._batches.limit
         self.failure = ""
         """Why the loop ended before it was closed; empty if it did not."""
@@ -86,29 +92,17 @@ class Scheduler:
     @property
     def running(self) -> int:
         """Return the number of sequences that have a slot."""
-        prefill = self._prefill
-        rows = len(self._batches.rows())
-        return rows + (sum(len(entry.rows) for entry in prefill.entries) if prefill else 0)
+        return len(self._batches.rows()) + len(self._reading_rows())
 
     @property
     def waiting(self) -> int:
         """Return the number of requests that wait for a slot."""
-        return len(self._waiting) + len(self._preempted)
+        return len(self._queue)
 
     def submit(self, request: Request) -> Ticket:
         """Accept a request; raise QueueFull or ShuttingDown if that is not possible."""
         ticket = Ticket(request, time.monotonic(), len(request.samplings))
-        tokenizer = self.network.tokenizers[request.adapter]
-        rows = [
-            GeneratedSequence(
-                ticket,
-                index,
-                request.prompt,
-                TokenSampler(sampling, request.prompt, index),
-                Transcript(tokenizer, sampling.stop, sampling.visible),
-            )
-            for index, sampling in enumerate(request.samplings)
-        ]
+        entry = PrefillEntry.of(ticket, self.network.tokenizers[request.adapter])
         with self._changed:
             if self._closing or not self.alive:
                 raise ShuttingDown
@@ -117,7 +111,7 @@ class Scheduler:
                 raise QueueFull
             self.counters.requests += 1
             self.counters.prompt_tokens += len(request.prompt)
-            self._waiting.append((ticket, PrefillEntry(request.prompt, rows, request.adapter)))
+            self._queue.add(entry)
             self._changed.notify()
         return ticket
 
@@ -175,7 +169,8 @@ class Scheduler:
                     self._drop_cancelled()
                     if self._ended:
                         break
-                    self._attempt(self._read, self._take_prefill)
+                    self._attempt(self._read_short, lambda: self._take(self._short))
+                    self._attempt(self._read, lambda: self._take(self._prefill))
                     for batch in self._batches:
                         adapter = batch.adapter
                         self._attempt(
@@ -190,7 +185,7 @@ class Scheduler:
     def _wait_for_work(self) -> None:
         with self._changed:
             idle = not (self._jobs or self._prefill or self._batches)
-            if idle and not (self._waiting or self._preempted or self._ended):
+            if idle and not (self._queue or self._ended):
                 self._changed.wait(IDLE_S)
 
     def _run_jobs(self) -> None:
@@ -218,7 +213,7 @@ class Scheduler:
             self.counters.out_of_memory += 1
             self._batches.shrink()
         else:
-            self.failure = self.failure or device_access.device_failure(self.network.model.device)
+            self.failure = self.failure or device_access.device_failure(self._device)
         entries = take_out()
         if has_no_memory:
             entries = [*entries, *self._batches.discard_reserved()]
@@ -237,29 +232,26 @@ class Scheduler:
             self._deliver(row, Delta(row.index, finish="error", error=error))
             self.counters.failed += 1
 
-    def _take_prefill(self) -> list[PrefillEntry]:
-        prefill, self._prefill = self._prefill, None
-        return self._batches.discard_joining(prefill) if prefill else []
+    def _take(self, prefill: Prefill | None) -> list[PrefillEntry]:
+        """Return what is to be read again after a prefill failed."""
+        if prefill is None:
+            return []
+        self._stop_reading(prefill)
+        return self._batches.discard_joining(prefill)
 
     def _send_back(self, entries: Sequence[PrefillEntry], *, wait: bool = True) -> None:
         """Return sequences to the front of the queue, the oldest first.
 
         With `wait` they are read only after another one ended: before, they would not fit for long.
         """
-        for entry in entries:
-            entry.after = self._ended_rows + 1 if wait else 0
-        ordered = sorted([*self._preempted, *entries], key=lambda entry: entry.rows[0].age)
-        self._preempted = deque(ordered)
+        with self._changed:
+            self._queue.send_back(entries, after=self._ended_rows + 1 if wait else 0)
         self.counters.sent_back += len(entries)
 
     def _drop_cancelled(self) -> None:
         with self._changed:
-            for ticket, entry in [pair for pair in self._waiting if pair[0].cancelled]:
-                self._waiting.remove((ticket, entry))
-                self._end_rows(entry.rows, "cancelled")
-        for entry in [row for row in self._preempted if row.rows[0].ticket.cancelled]:
-            self._preempted.remove(entry)
-            self._end_rows(entry.rows, "cancelled")
+            entries = self._queue.remove_cancelled()
+        self._end_rows([row for entry in entries for row in entry.rows], "cancelled")
         for batch in self._batches:
             cancelled = [row for row in batch.rows if row.ticket.cancelled]
             for row in cancelled:
@@ -267,21 +259,17 @@ class Scheduler:
             self._end_rows(cancelled, "cancelled")
             if not batch.rows:
                 self._batches.close(batch.adapter)
-        prefill = self._prefill
-        if prefill and all(entry.rows[0].ticket.cancelled for entry in prefill.entries):
+        rows = self._reading_rows()
+        if rows and all(row.ticket.cancelled for row in rows):
             self._prefill = None
-            rows = [row for entry in prefill.entries for row in entry.rows]
             self._end_rows(rows, "cancelled")
 
     def forget(self, adapter: str) -> None:
         """Remove an adapter and cancel its requests; to be run between two steps, by `call`."""
-        with self._changed:
-            for ticket, _ in self._waiting:
-                ticket.cancelled |= ticket.request.adapter == adapter
         batch = self._batches.find(adapter)
-        entries = [*self._preempted, *(self._prefill.entries if self._prefill else ())]
-        rows = [*(batch.rows if batch else ()), *(row for entry in entries for row in entry.rows)]
-        for row in rows:
+        with self._changed:
+            waiting = [row for entry in self._queue for row in entry.rows]
+        for row in [*(batch.rows if batch else ()), *waiting, *self._reading_rows()]:
             row.ticket.cancelled |= row.ticket.request.adapter == adapter
         self._drop_cancelled()
         self._batches.discard(adapter)  # its idle cache, whose graphs hold the adapter's weights
@@ -292,39 +280,55 @@ class Scheduler:
             self._deliver(row, Delta(row.index, finish=finish, tokens=row.count))
 
     def _read(self) -> None:
+        """Read a part of the next prompts, unless the other answers have to continue first."""
         if self._prefill is None:
-            entries = self._admit()
+            with self._changed:
+                entries = self._queue.take(self.limits.rows - self.running, self._ended_rows)
             if not entries:
                 return
-            self._prefill = Prefill.of(entries, self.network.layers, self.network.model.device)
+            self._prefill = Prefill.of(entries, self.network.layers, self._device)
         prefill = self._prefill
-        logits = prefill.step(self.network.use(prefill.adapter))
-        if logits is None:
+        if self._batches and prefill.is_long and not self._pace.may_read():
             return
+        logits = self._pace.run(lambda: self._read_part(prefill))
+        if logits is not None:
+            self._join(prefill, logits)
+
+    def _read_short(self) -> None:
+        """Read short prompts that have arrived while a long one is being read."""
+        if self._prefill is None:
+            return
+        with self._changed:
+            entries = self._queue.take_short(self.limits.rows - self.running, self._prefill)
+        if entries:
+            self._short = Prefill.of(entries, self.network.layers, self._device)
+            self._join(self._short, self._read_part(self._short))
+
+    def _read_part(self, prefill: Prefill) -> Any:
+        """Return the logits (R, V) that follow the prompts if this was the last part."""
+        return prefill.step(self.network.use(prefill.adapter), self._pace.part(prefill.length))
+
+    def _join(self, prefill: Prefill, logits: torch.Tensor) -> None:
+        """Add prompts that were read to the batch of their adapter, and handle their tokens."""
         if not self._batches.has_space(prefill.entries, reserve=0):
-            self._prefill = None  # the batches grew meanwhile
+            self._stop_reading(prefill)  # the batches grew meanwhile
             self._send_back(prefill.entries)
             return
         batch = self._batches.open(prefill.adapter)
         first_tokens = batch.join(prefill, logits)
-        self._prefill = None
+        self._stop_reading(prefill)
         self._handle_tokens(batch, first_tokens)
 
-    def _admit(self) -> list[PrefillEntry]:
-        """Return the next entries of the queue: of one adapter, as many as there is space for."""
-        entries: list[PrefillEntry] = []
-        free = self.limits.rows - self.running
-        with self._changed:
-            while self._preempted or self._waiting:
-                entry = self._preempted[0] if self._preempted else self._waiting[0][1]
-                if entry.after > self._ended_rows and self._batches:
-                    break
-                if len(entry.rows) > free or not self._batches.admits(entry, entries):
-                    break
-                (self._preempted if self._preempted else self._waiting).popleft()
-                entries.append(entry)
-                free -= len(entry.rows)
-        return entries
+    def _stop_reading(self, prefill: Prefill) -> None:
+        if prefill is self._short:
+            self._short = None
+        else:
+            self._prefill = None
+
+    def _reading_rows(self) -> list[GeneratedSequence]:
+        """Return the sequences whose prompts are being read."""
+        prefills = [prefill for prefill in (self._prefill, self._short) if prefill]
+        return [row for prefill in prefills for entry in prefill.entries for row in entry.rows]
 
     def _step(self, adapter: str) -> None:
         if self._batches.find(adapter) is None:
@@ -378,12 +382,10 @@ class Scheduler:
         """End every request that has not ended: cancelled, or with the device's failure."""
         with self._changed:
             self._closing = True
-            entries = [entry for _, entry in self._waiting] + list(self._preempted)
-            self._waiting.clear()
-            self._preempted.clear()
-        entries += self._prefill.entries if self._prefill else []
-        rows = [*self._batches.rows(), *(row for entry in entries for row in entry.rows)]
-        self._prefill = None
+            entries = list(self._queue.clear())
+        waiting = [row for entry in entries for row in entry.rows]
+        rows = [*self._batches.rows(), *waiting, *self._reading_rows()]
+        self._prefill = self._short = None
         for batch in self._batches:
             self._batches.discard(batch.adapter)
         if self.failure:

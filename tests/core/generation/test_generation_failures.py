@@ -76,10 +76,10 @@ def test_a_prompt_that_never_fits_is_refused_and_others_are_answered(
 ) -> None:
     read = Prefill.step
 
-    def limited(self: Prefill, model: Any) -> Any:
+    def limited(self: Prefill, model: Any, tokens: int) -> Any:
         if self.ids.shape[1] > 300:
             raise RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate")
-        return read(self, model)
+        return read(self, model, tokens)
 
     monkeypatch.setattr(Prefill, "step", limited)
     scheduler = start_scheduler(network, rows=4, queue=9)

@@ -71,7 +71,7 @@ def decoding(
         entries.append(PrefillEntry(prompt, [row], BASE))
     prefill = Prefill.of(entries, network.layers, network.model.device)
     batch = DecodeBatch(BASE, cache, overlap=overlap)
-    logits = prefill.step(network.model)
+    logits = prefill.step(network.model, prefill.length)
     assert logits is not None
     batch.join(prefill, logits)
     return batch
