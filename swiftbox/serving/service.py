@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -33,6 +36,9 @@ PROMPT_THREADS = 2
 
 LONG_PROMPT = 200_000
 """Characters; longer prompts, which take seconds, have a thread for themselves."""
+
+LONG_PROMPT_PRIORITY = 5
+"""Of their thread: on a busy processor it has a third of the time of another."""
 
 DISCONNECTED = None
 """Ends the deltas of a request whose client has disconnected."""
@@ -75,7 +81,9 @@ class Service:
             self.network, limits.length, limits.rows, options.variables, options.tools_in_prompt
         )
         self._prompt_threads = ThreadPoolExecutor(PROMPT_THREADS, thread_name_prefix="prompts")
-        self._long_prompt_thread = ThreadPoolExecutor(1, thread_name_prefix="long prompts")
+        self._long_prompt_thread = ThreadPoolExecutor(
+            1, thread_name_prefix="long prompts", initializer=_give_way
+        )
 
     def created(self, name: str) -> int:
         """Return when a model was loaded, in seconds since 1970."""
@@ -327,6 +335,17 @@ class _PartialAnswer:
         return AnswerParts(
             parts.reasoning + rest.reasoning, parts.content + rest.content, parts.calls + rest.calls
         )
+
+
+def _give_way() -> None:
+    """Leave most of a busy processor to other threads: those of the model wait for each other.
+
+    Only Linux has priorities of threads; elsewhere this would change the whole process.
+    """
+    if sys.platform == "linux":
+        thread = threading.get_native_id()
+        priority = max(LONG_PROMPT_PRIORITY, os.getpriority(os.PRIO_PROCESS, thread))
+        os.setpriority(os.PRIO_PROCESS, thread, priority)
 
 
 def _partial_answers(body: ApiRequest, prepared: PreparedPrompts) -> list[_PartialAnswer]:

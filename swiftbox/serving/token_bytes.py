@@ -17,6 +17,10 @@ SPACE_MARK = "\u2581"
 """What sentencepiece writes for a space."""
 
 
+CHARACTER_BYTES = 4
+"""The most bytes of a character."""
+
+
 @functools.lru_cache(maxsize=32)
 def token_bytes(tokenizer: Any) -> TokenBytes:
     """Return the bytes of the tokens of a tokenizer."""
@@ -74,10 +78,17 @@ class TokenBytes:
 
     @functools.cached_property
     def longest(self) -> int:
-        """Return the length of the longest token in bytes."""
-        pieces = max((len(self._bytes_of(piece)) for piece in self._pieces()), default=1)
+        """Return the length of the longest token in bytes.
+
+        Only pieces of many characters are looked at: Python's lock is not held for long.
+        """
         added = max((len(content.encode()) for content, _ in self._added.values()), default=1)
-        return max(pieces, added)
+        longest = max(added, 1)
+        for piece in sorted(self._pieces(), key=len, reverse=True):
+            if CHARACTER_BYTES * len(piece) + 1 <= longest:  # the decoder may add a space
+                break
+            longest = max(longest, len(self._bytes_of(piece)))
+        return longest
 
     def _pieces(self) -> Iterator[str]:
         for piece, number in self._tokenizer.get_vocab().items():

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from transformers import AutoTokenizer
 
 from swiftbox.serving.api_errors import ApiError
+from swiftbox.serving.service import LONG_PROMPT_PRIORITY, _give_way
 from swiftbox.serving.token_bytes import token_bytes
 from swiftbox.serving.tokenizing import tokenize
 
@@ -32,3 +37,14 @@ def test_a_text_that_cannot_fit_is_refused_and_the_longest_that_fits_is_not(tiny
         tokenize(tokenizer, longest * 20, 20, special=False)
     with pytest.raises(ApiError, match=r"bytes, but the limit of 20 tokens"):
         tokenize(tokenizer, longest * 21, 20, special=False)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have no priority")
+def test_the_thread_of_long_prompts_leaves_the_processor_to_others() -> None:
+    def priority() -> int:
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    before = priority()
+    with ThreadPoolExecutor(1, initializer=_give_way) as threads:
+        assert threads.submit(priority).result() == max(before, LONG_PROMPT_PRIORITY)
+    assert priority() == before
