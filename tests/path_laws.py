@@ -58,6 +58,10 @@ ALLOWED: dict[str, dict[str, str]] = {
     },
     "swiftbox/core/weights/cast.py": {"target / file.name": "COMPANIONS are constants"},
     "swiftbox/core/weights/completion.py": {"target / file_name": A_DIGEST},
+    "swiftbox/core/weights/mix_models.py": {
+        "target / FILE.format(number + 1, 0)": A_DIGEST,
+        "target / name": A_DIGEST,
+    },
     "swiftbox/launch/extension.py": {"target / checkpoint.name": FROM_A_FOLDER},
     "swiftbox/data/files.py": {"Path(folder, name)": FROM_A_FOLDER},
     "swiftbox/data/missing_files.py": {

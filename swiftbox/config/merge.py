@@ -79,12 +79,17 @@ class MergeConfig(HubFields, MergedNames):
     @field_validator("max_shard_size")
     @classmethod
     def _is_size(cls, value: str) -> str:
-        match = re.fullmatch(r"(\d+)\s*([KMGT]i?B)", value.strip(), re.IGNORECASE)
-        if match is None or int(match[1]) == 0:
-            raise ValueError(
-                text("should be a size such as 5GB or 500MB", "应为大小，例如 5GB 或 500MB")
-            )
-        return match[1] + match[2].upper().replace("I", "i")
+        return require_shard_size(value)
+
+
+def require_shard_size(value: str) -> str:
+    """Return the size of a file as it is usually written; raise ValueError for another text."""
+    match = re.fullmatch(r"(\d+)\s*([KMGT]i?B)", value.strip(), re.IGNORECASE)
+    if match is None or int(match[1]) == 0:
+        raise ValueError(
+            text("should be a size such as 5GB or 500MB", "应为大小，例如 5GB 或 500MB")
+        )
+    return match[1] + match[2].upper().replace("I", "i")
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ PHASES: Mapping[str, tuple[str, str]] = {
     "corpus": ("reading the standard library's docstrings", "读取标准库文档"),
     "starter": ("building the tokenizer and a random model", "制作分词器与随机初始化的模型"),
     "merge": ("merging", "合并"),
+    "mix": ("mixing", "混合"),
     "extract": ("computing the factors of the layers", "分解各层的变化"),
     "parity": ("comparing the server with the training", "与训练核对"),
     "verify": ("checking the written model", "核对写出的模型"),

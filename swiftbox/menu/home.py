@@ -8,7 +8,7 @@ from swiftbox.language import text
 from swiftbox.menu.terminal import columns, print_line, screen_lines
 
 TASKS = (
-    *("train", "download", "merge", "extract", "quantize"),
+    *("train", "download", "merge", "mix", "extract", "quantize"),
     *("evaluate", "deploy", "chat", "pipeline"),
 )
 RUNS, DEMO, DOCTOR, LANGUAGE, QUIT = ("runs", "demo", "doctor", "language", "quit")
@@ -20,6 +20,7 @@ def entries() -> list[tuple[str, str]]:
         text("Train a model", "训练模型"),
         text("Download models and datasets", "下载模型与数据集"),
         text("Merge an adapter into its base", "将适配器合并进基座"),
+        text("Mix adapters or models into one", "将多个适配器或模型混合为一个"),
         text("Extract an adapter from a full model", "从全参数微调模型提取适配器"),
         text("Quantize: make a model smaller", "量化：缩小模型"),
         text("Evaluate: base against tuned", "评测：微调前后对比"),

@@ -25,6 +25,7 @@ SCREENS: Mapping[str, TaskScreen] = {
     "train": training_screen.SCREEN,
     "download": download_screen.SCREEN,
     "merge": TaskScreen(("merge it", "开始合并"), ("merge it in the background", "后台合并")),
+    "mix": TaskScreen(("mix them", "开始混合"), ("mix them in the background", "后台混合")),
     "extract": TaskScreen(("extract it", "开始提取"), ("extract it in the background", "后台提取")),
     "quantize": TaskScreen(
         ("quantize it", "开始量化"),

@@ -80,7 +80,7 @@ def require_one_architecture(base_model: NamedWeights, tuned: NamedWeights) -> I
     require_same_shapes(base_model, tuned)
     different = list(_different_settings(*configs))
     if different:
-        yield Remark(WARNING, tuned.key, _differs(tuned, different))
+        yield Remark(WARNING, tuned.key, _differs(tuned, base_model.name, different))
 
 
 def require_same_shapes(base_model: NamedWeights, tuned: NamedWeights) -> None:
@@ -168,11 +168,12 @@ def _mismatch(tuned: NamedWeights, reason: str) -> ConfigError:
     )
 
 
-def _differs(tuned: NamedWeights, different: list[str]) -> str:
+def _differs(tuned: NamedWeights, base_name: str, different: list[str]) -> str:
     listed = ", ".join(different[:LISTED])
     if len(different) > LISTED:
         listed += text(f" and {len(different) - LISTED} more", f" 等 {len(different)} 项")
     return text(
-        f"{tuned.name}: config.json differs from the base's: {listed}; the base's values are used",
-        f"{tuned.name}：config.json 与基座不同：{listed}；使用基座的值",
+        f"{tuned.name}: config.json differs from that of {base_name}: {listed}; the values of "
+        f"{base_name} are used",
+        f"{tuned.name}：config.json 与 {base_name} 不同：{listed}；使用 {base_name} 的值",
     )

@@ -30,6 +30,7 @@ ENDINGS: Mapping[tuple[str, str], Fields] = {
         "a queue is complete", {**_SECONDS, "fetched": "number of repositories"}
     ),
     (DONE, "merge"): Fields("a merge is complete", {**_SECONDS, **_MODEL}),
+    (DONE, "mix"): Fields("a mix is complete", {**_SECONDS, **_MODEL}),
     (DONE, "extract"): Fields("an extraction is complete", {**_SECONDS, **_ADAPTER}),
     (DONE, "quantize"): Fields(
         "a quantization is complete",

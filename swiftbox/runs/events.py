@@ -43,6 +43,8 @@ OUT_OF_MEMORY: Final = "out_of_memory"
 MERGED: Final = "merged"
 EXTRACTING: Final = "extracting"
 EXTRACTED: Final = "extracted"
+MIXING: Final = "mixing"
+MIXED: Final = "mixed"
 MEASURING: Final = "measuring"
 CONVERTING: Final = "converting"
 QUANTIZING: Final = "quantizing"
@@ -249,6 +251,8 @@ COMMON: Mapping[str, Fields] = {
     MERGED: Fields("a merged model passed its checks", open=True),
     EXTRACTING: Fields("the factors of a layer are computed", {"done": "so far", "of": "in all"}),
     EXTRACTED: Fields("an extracted adapter passed its checks", open=True),
+    MIXING: Fields("a weight is mixed", {"done": "so far", "of": "in all"}),
+    MIXED: Fields("a mix passed its checks", open=True),
     MEASURING: Fields("a text is measured", {"done": "texts so far", "of": "number of texts"}),
     CONVERTING: Fields("GGUF is written", {"done": "bytes so far", "of": "bytes of the model"}),
     QUANTIZING: Fields("a layer is done", {"done": "so far", "of": "in all"}, {"unit": "kind"}),

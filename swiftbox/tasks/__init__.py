@@ -16,6 +16,7 @@ TASKS: Mapping[str, Task[Any]] = imported(
         "starter": "starter:STARTER",
         "merge": "merge:MERGE",
         "extract": "extract:EXTRACT",
+        "mix": "mix:MIX",
         "quantize": "quantize:QUANTIZE",
         "evaluate": "evaluate:EVALUATE",
         "deploy": "deploy:DEPLOY",

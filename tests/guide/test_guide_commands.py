@@ -18,7 +18,7 @@ from documents import DOCUMENTS, ROOT, blocks, commands
 from in_process import box
 from made_up import made_up
 from model_folder import write_model
-from test_mixing_commands import EXTRACT
+from test_mixing_commands import EXTRACT, MIX
 from tiny import write_chats, write_labels, write_pairs
 
 from swiftbox.cli.main import main
@@ -40,7 +40,7 @@ BUILT_ELSEWHERE = "docker build --build-arg BACKEND=cuda -t swiftbox ."
 def test_every_command_is_known_here() -> None:
     known = [*PLANNED, BUILT_ELSEWHERE, *REAL_JOB, TORCHRUN, *DOWNLOADS, *CATALOGUE, *LOCAL, MERGE]
     known += [*DEPLOY, CHAT, *ENGINES, *EVALUATE, QUANTIZE, *CHAIN, *GUIDE, *PRESETS, IMPORT]
-    known += [*SEVERAL_DEVICES, *RUNS, EXTRACT]
+    known += [*SEVERAL_DEVICES, *RUNS, EXTRACT, MIX]
     written = {command for document in DOCUMENTS.values() for command in commands(document)}
     assert written == set(known)
 

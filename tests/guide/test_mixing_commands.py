@@ -7,6 +7,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+from adapters import make_adapter, make_run
 from documents import ROOT
 from in_process import box
 from tiny import write_chats
@@ -27,3 +28,17 @@ def test_an_adapter_is_extracted_from_a_full_training_as_the_page_says(
     adapter = json.loads((run / "model" / "adapter_config.json").read_text("utf-8"))
     assert adapter["base_model_name_or_path"] == str(tiny)
     assert json.loads((run / "extract.json").read_text("utf-8"))["error"] < 1
+
+
+MIX = 'swiftbox run configs/mix.yaml adapter="[runs/my-lora, runs/other-lora]"'
+
+
+@pytest.mark.slow
+def test_two_adapters_are_mixed_as_the_page_says(tmp_path: Path, tiny: Path) -> None:
+    for seed, name in enumerate(("my-lora", "other-lora")):
+        make_run(make_adapter(tiny, tmp_path / "runs" / name / "model", seed=seed), tiny)
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    box(*shlex.split(MIX)[1:], "--plain", cwd=tmp_path)
+    (run,) = (tmp_path / "runs").glob("*linear-my-lora*")
+    assert json.loads((run / "mix.json").read_text("utf-8"))["shares"] == [0.5, 0.5]
+    assert json.loads((run / "model" / "adapter_config.json").read_text("utf-8"))["r"] == 8

@@ -84,7 +84,7 @@ def test_different_settings_of_positions_are_named(tiny: Path, tuned: Path, tmp_
     longer = edited(tuned, tmp_path / "longer", max_position_embeddings=2048)
     remarks = TaskRun("extract", tuned_model=longer, model=tiny).remarks
     (remark,) = [remark for remark in remarks if remark.topic == "tuned_model"]
-    assert "max_position_embeddings 2048 / 1024; the base's values are used" in remark.message
+    assert "max_position_embeddings 2048 / 1024; the values of" in remark.message
 
 
 @pytest.mark.parametrize(

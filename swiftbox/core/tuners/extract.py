@@ -8,18 +8,17 @@ layer, and by the logits of a few prompts.
 from __future__ import annotations
 
 import gc
-import re
 import shutil
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import get_peft_model
 from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils.constants import EMBEDDING_LAYER_NAMES
 from peft.utils.other import ModulesToSaveWrapper
@@ -27,12 +26,11 @@ from transformers.utils.logging import disable_progress_bar
 
 from swiftbox.config.extract import ExtractConfig
 from swiftbox.core.generation import parity
-from swiftbox.core.tuners.extract_checks import ExtractJob, adapted_layers, verify
+from swiftbox.core.tuners.extract_checks import ExtractJob, verify
 from swiftbox.core.tuners.extract_messages import (
     dropped_message,
     equal_models,
     no_such_modules,
-    overflow,
     rows_without_place,
     total_message,
 )
@@ -45,6 +43,12 @@ from swiftbox.core.tuners.model_changes import (
 )
 from swiftbox.core.tuners.saved_config import sort_names
 from swiftbox.core.tuners.targets import shortest_names
+from swiftbox.core.tuners.written_adapter import (
+    cast_finite,
+    ending_in,
+    fill_layers,
+    lora_config,
+)
 from swiftbox.core.weights.adapters import untie_embeddings
 from swiftbox.core.weights.cast import temporary_folder
 from swiftbox.core.weights.load import read_tokenizer
@@ -145,11 +149,11 @@ def parts_to_save(model: Any, changes: ModelChanges, config: ExtractConfig) -> S
     that nothing holds.
     """
     modules = dict(model.named_modules())
-    missing = [end for end in config.modules_to_save if not _ending_in(modules, end)]
+    missing = [end for end in config.modules_to_save if not ending_in(modules, end)]
     if missing:
         raise no_such_modules(missing, modules)
     layers = {_module_of(layer) for layer in changes.layers}
-    chosen = {name for end in config.modules_to_save for name in _ending_in(modules, end)}
+    chosen = {name for end in config.modules_to_save for name in ending_in(modules, end)}
     biases = False
     if config.other_changes == "save":
         leaves = {change.module for change in changes.others}
@@ -185,10 +189,6 @@ def _module_of(layer: ChangedLayer) -> str:
     return layer.name.rpartition(".")[0] if layer.is_parameter else layer.name
 
 
-def _ending_in(names: Iterable[str], end: str) -> list[str]:
-    return [name for name in names if name == end or name.endswith(f".{end}")]
-
-
 # ---- the adapter
 
 
@@ -204,15 +204,14 @@ def _network(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of peft: tied layers, which are looked at by the checks
         network = get_peft_model(base_model, _adapter_config(base_model, factors, saved, job))
-    for name, layer in adapted_layers(network).items():
-        _fill(layer, factors[name], job.dtype)
+    fill_layers(network, factors, job.dtype)
     for name, module in network.named_modules():
         if isinstance(module, ModulesToSaveWrapper):
             source = tuned.get_submodule(name.removeprefix(PREFIX)).state_dict()
             _copy(module.modules_to_save["default"], source, job.dtype)
         elif saved.biases and _has_bias(module):
             bias = tuned.get_submodule(name.removeprefix(PREFIX)).bias.detach()
-            module.get_base_layer().bias.data = _cast(name, bias, job.dtype)
+            module.get_base_layer().bias.data = cast_finite(name, bias, job.dtype)
     return network
 
 
@@ -223,32 +222,13 @@ def _has_bias(module: Any) -> bool:
 
 def _adapter_config(
     base_model: Any, factors: Mapping[str, Factors], saved: SavedParts, job: ExtractJob
-) -> LoraConfig:
-    """Return peft's config. Every layer has the scale 1, which all programs read the same."""
-    parameters = dict(base_model.named_parameters())
-    modules = [name for name in factors if name not in parameters]
-    stacks = [name for name in factors if name in parameters]
-    ranks = {name: part.rank for name, part in factors.items()}
-    rank = Counter(ranks.values()).most_common(1)[0][0] if ranks else 1
-    pattern = {re.escape(name): number for name, number in ranks.items() if number != rank}
-    layers = [base_model.get_submodule(name) for name in modules]
-    is_transposed = bool(layers) and not isinstance(layers[0], torch.nn.Linear)
-    return LoraConfig(
-        task_type="CAUSAL_LM",
-        r=rank,
-        lora_alpha=rank,
-        rank_pattern=pattern,
-        alpha_pattern=dict(pattern),
-        target_modules=shortest_names(base_model, modules) if modules else [],
-        target_parameters=_short_stacks(parameters, stacks) or None,
-        modules_to_save=_short(base_model, saved.modules) or None,
-        bias="lora_only" if saved.biases else "none",
-        fan_in_fan_out=is_transposed,
-        ensure_weight_tying=_keeps_tie(base_model, saved),
-        base_model_name_or_path=job.base_name,
-        revision=job.revision,
-        inference_mode=True,
-    )
+) -> Any:
+    config = lora_config(base_model, factors, job.base_name, job.revision)
+    modules = list(saved.modules)
+    config.modules_to_save = shortest_names(base_model, modules) if modules else None
+    config.bias = "lora_only" if saved.biases else "none"
+    config.ensure_weight_tying = _keeps_tie(base_model, saved)
+    return config
 
 
 def _keeps_tie(base_model: Any, saved: SavedParts) -> bool:
@@ -262,38 +242,11 @@ def _keeps_tie(base_model: Any, saved: SavedParts) -> bool:
     )
 
 
-def _short_stacks(names: Iterable[str], stacks: Sequence[str]) -> list[str]:
-    """Return the ends of the names of stacks, if these select no other parameters."""
-    ends = sorted({".".join(name.split(".")[-3:]) for name in stacks})
-    selected = [name for name in names if any(_ending_in([name], end) for end in ends)]
-    return ends if sorted(selected) == sorted(stacks) else list(stacks)
-
-
-def _short(base_model: Any, modules: Sequence[str]) -> list[str]:
-    return shortest_names(base_model, modules) if modules else []
-
-
-def _fill(layer: Any, factors: Factors, dtype: str) -> None:
-    """Give a layer its factors; those of experts lie side by side, in peft's order."""
-    count, outputs, rank = factors.outside.shape
-    inside = factors.inside.reshape(count * rank, -1)  # (E R, I)
-    outside = factors.outside.permute(1, 2, 0).reshape(outputs, rank * count)  # (O, R E)
-    layer.lora_A["default"].weight.data = _cast("lora_A", inside, dtype)
-    layer.lora_B["default"].weight.data = _cast("lora_B", outside, dtype)
-
-
 def _copy(module: Any, source: Mapping[str, torch.Tensor], dtype: str) -> None:
     owners = {**dict(module.named_parameters()), **dict(module.named_buffers())}
     for name, value in source.items():
         is_float = value.is_floating_point()
-        owners[name].data = _cast(name, value.detach(), dtype) if is_float else value.clone()
-
-
-def _cast(name: str, value: torch.Tensor, dtype: str) -> torch.Tensor:
-    cast = value.to(getattr(torch, dtype)).contiguous()
-    if not torch.isfinite(cast).all():
-        raise overflow(name, dtype)
-    return cast
+        owners[name].data = cast_finite(name, value.detach(), dtype) if is_float else value.clone()
 
 
 def _write(network: Any, job: ExtractJob, target: Path) -> None:

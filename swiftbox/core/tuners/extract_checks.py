@@ -7,18 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from peft.tuners.tuners_utils import BaseTunerLayer
-
 from swiftbox.config.extract import ExtractConfig
 from swiftbox.core.tuners.extract_messages import outputs_message, wrong_layer, wrong_outputs
 from swiftbox.core.tuners.low_rank import RankRule, square
 from swiftbox.core.tuners.model_changes import ChangedLayer
+from swiftbox.core.tuners.written_adapter import adapted_layers
 from swiftbox.core.weights.adapters import adapter_shapes, attach_adapter
 from swiftbox.core.weights.compare import check_prompts, compare_outputs
 from swiftbox.core.weights.load import read_tokenizer
 from swiftbox.core.weights.merge_bases import BaseFiles, load_merge_base
 from swiftbox.core.weights.merge_memory import MergeMemory
-from swiftbox.core.weights.score_head import PREFIX
 from swiftbox.runs import events
 from swiftbox.runs.events import Emit
 
@@ -55,18 +53,6 @@ class ExtractJob:
         if self.config.lora_rank == "auto":
             return RankRule(self.config.max_rank, self.config.kept_energy)
         return RankRule(self.config.lora_rank)
-
-
-def adapted_layers(network: Any) -> dict[str, Any]:
-    """Return peft's layers by the names of the modules, or parameters, that they adapt."""
-    layers = {}
-    for name, module in network.named_modules():
-        if not isinstance(module, BaseTunerLayer):
-            continue
-        parts = [part for part in name.removeprefix(PREFIX).split(".") if part != "base_layer"]
-        parameter = getattr(module, "parameter_name", None)
-        layers[".".join([*parts, parameter] if parameter else parts)] = module
-    return layers
 
 
 def verify(

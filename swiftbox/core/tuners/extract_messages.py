@@ -110,14 +110,6 @@ def rows_without_place(changes: Sequence[OtherChange]) -> ConfigError:
     )
 
 
-def overflow(name: str, dtype: str) -> ResultError:
-    """Return the error for factors that a number type cannot hold."""
-    return ResultError(
-        text(f"{name} exceeds the range of {dtype}", f"{name} 超出 {dtype} 的范围"),
-        hint=text("set dtype: float32", "设 dtype: float32"),
-    )
-
-
 def wrong_layer(name: str, error: float, limit: float) -> ResultError:
     """Return the error for a written layer that is not what its factors were."""
     return ResultError(

@@ -158,7 +158,7 @@ def _wrong_kind(reference: OutputReference, key: str, task: str) -> str:
             f"{reference} is not what {key} takes: {_description(key)}",
             f"{reference} 不能用于 {key}：应为{_description(key)}",
         )
-    if key in ("model", "teacher_model") and kind == "adapter" and task != "chat":
+    if key in ("model", "teacher_model", "tuned_model") and kind == "adapter" and task != "chat":
         return text(
             f"{reference} is an adapter: give it as adapter, and its base as model",
             f"{reference} 是适配器：请以 adapter 给出，并以 model 给出其基座",

@@ -47,6 +47,8 @@ from swiftbox.tasks.pipeline.state import StepRecord
 from swiftbox.tasks.pipeline.task import require_loadable
 
 REFERENCES = {"model": "${a.model}", "adapter": "${b.adapter}", "dataset": "${a.dataset}"}
+REFERENCES |= {"tuned_model": "${a.model}"}
+OF_TASK = {"mix": {"adapter": "['${a.adapter}', '${b.adapter}']", "tuned_model": "null"}}
 SAMPLE = {"benchmarks": "sample_ceval"}
 OFFLINE = {"benchmarks": "sample_ceval", "prompt": "hi"}
 
@@ -84,7 +86,8 @@ def test_every_task_accepts_references_to_outputs_that_do_not_exist_yet(
 ) -> None:
     task = TASKS[name]
     keys = task.config_classes[task.default].model_fields
-    settings = [f"{key}={value}" for key, value in (REFERENCES | OFFLINE).items() if key in keys]
+    values = {**REFERENCES, **OFFLINE, **OF_TASK.get(name, {})}
+    settings = [f"{key}={value}" for key, value in values.items() if key in keys]
     config = loads("", source="t", overrides=[f"task={name}", *settings])
     try:
         settled = task.resolve(config.config, made_up(backend)).config
