@@ -104,6 +104,38 @@ def test_a_short_prompt_that_fails_leaves_the_long_one(
     scheduler.close(0)
 
 
+@pytest.mark.parametrize("cancelled", ["short", "long"])
+def test_a_request_that_is_cancelled_while_a_long_prompt_is_read_holds_nobody_up(
+    network: Network, monkeypatch: pytest.MonkeyPatch, cancelled: str
+) -> None:
+    scheduler = start_scheduler(network, rows=2, queue=9)
+    requests: list[SubmittedRequest] = []
+    parts: list[int] = []
+
+    def submit_and_cancel(prefill: Prefill) -> None:
+        if prefill.is_long:
+            parts.append(prefill.done)
+        if len(parts) == 1 and len(requests) == 1:
+            requests.append(SubmittedRequest(scheduler, prompts(network, 2)[1], greedy(200)))
+        elif len(requests) == 2:
+            scheduler.cancel(requests[cancelled == "short"].ticket)
+
+    after_parts(monkeypatch, submit_and_cancel)
+    with scheduler._changed:  # the first part is read after the request is in the list
+        requests.append(SubmittedRequest(scheduler, long_prompt(network), greedy(8)))
+    ends = {
+        name: request.wait()[0][-1]
+        for name, request in zip(("long", "short"), requests, strict=True)
+    }
+    assert ends[cancelled].finish == "cancelled"
+    assert {end.finish for end in ends.values()} == {"cancelled", "length"}
+    assert (parts[-1] == 1000) == (cancelled == "short")
+    again = SubmittedRequest(scheduler, prompts(network, 1)[0], greedy(2), greedy(2))
+    assert len(again.wait()) == 2
+    assert scheduler.running == 0
+    scheduler.close(0)
+
+
 def test_after_a_part_the_others_have_a_multiple_of_its_time() -> None:
     now = [10.0]
 

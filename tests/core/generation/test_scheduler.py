@@ -65,6 +65,18 @@ def test_a_seed_gives_the_same_answer_alone_and_under_load(scheduler: Scheduler)
         request.wait()
 
 
+def test_each_answer_keeps_its_own_bias_while_others_come_and_go(scheduler: Scheduler) -> None:
+    requests = {
+        token: SubmittedRequest(
+            scheduler, prompt, greedy(1 + token % 13, logit_bias={token: 100.0}, logprobs=0)
+        )
+        for token, prompt in enumerate(prompts(scheduler.network, 24), start=100)
+    }
+    for token, request in requests.items():
+        sampled = [each.token for delta in request.wait()[0] for each in delta.logs]
+        assert sampled == [token] * (1 + token % 13)
+
+
 def test_preempted_answers_end_as_they_would_have(network: Network) -> None:
     hot = Sampling(max_tokens=120, seed=3)
     answers, preemptions = [], []
