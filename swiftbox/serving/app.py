@@ -14,9 +14,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from swiftbox.serving.api_errors import ApiError
-from swiftbox.serving.chat_page import add_chat_page
-from swiftbox.serving.guards import AccessRules, App, guarded
+from swiftbox.serving.asgi import App
+from swiftbox.serving.chat_page import ChatPage, PageDefaults
+from swiftbox.serving.guards import AccessRules, guarded
 from swiftbox.serving.metrics import exposition
+from swiftbox.serving.prompts import DEFAULT_TEXT_TOKENS
 from swiftbox.serving.requests import (
     AdapterRequest,
     ApiRequest,
@@ -43,8 +45,16 @@ def application(service: Service, access: AccessRules) -> App:
     _answers(app, service)
     _adapters(app, service)
     _state(app, service, answered)
-    add_chat_page(app, service)
-    return _counted(guarded(app, access), answered)
+    page = ChatPage(app, lambda: _page_defaults(service))
+    return _counted(guarded(page, access), answered)
+
+
+def _page_defaults(service: Service) -> PageDefaults:
+    tokenizers = service.network.tokenizers
+    bare = [n for n, _ in service.models() if not tokenizers[service.adapter(n)].chat_template]
+    return PageDefaults(
+        service.prompts.default_temperature, DEFAULT_TEXT_TOKENS, without_template=bare
+    )
 
 
 def _counted(app: App, answered: Counter[int]) -> App:

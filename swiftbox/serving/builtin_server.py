@@ -25,7 +25,8 @@ from swiftbox.language import text
 from swiftbox.security.secrets import is_loopback
 from swiftbox.serving.address import local_url
 from swiftbox.serving.app import application
-from swiftbox.serving.guards import LARGEST_BODY, AccessRules, App
+from swiftbox.serving.asgi import App
+from swiftbox.serving.guards import LARGEST_BODY, AccessRules
 from swiftbox.serving.listener import ServerLifecycle, listen
 from swiftbox.serving.parity import Generate
 from swiftbox.serving.rendering import running_renderer

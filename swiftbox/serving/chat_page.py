@@ -7,16 +7,14 @@ it run its own scripts and ask its own server, and nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
-
-from fastapi import FastAPI
-from fastapi.responses import JSONResponse, Response
 
 from swiftbox import __version__
-from swiftbox.serving.prompts import DEFAULT_TEXT_TOKENS
-from swiftbox.serving.service import Service
+from swiftbox.serving.api_errors import ApiError
+from swiftbox.serving.asgi import App, Receive, Scope, Send
 
 FOLDER = Path(__file__).with_name("page_files")
 
@@ -27,6 +25,9 @@ PAGE_FILES: Mapping[str, tuple[str, str]] = {
     "/texts.js": ("texts.js", "text/javascript"),
 }
 """The files by their paths on the server, with their types."""
+
+DEFAULTS_PATH = "/chat.json"
+JSON = "application/json"
 
 CONTENT_POLICY = "; ".join(
     (
@@ -54,32 +55,54 @@ HEADERS: Mapping[str, str] = {
 """The page is in no frame, and what it shows stays in it; a new version is used at once."""
 
 
-def add_chat_page(app: FastAPI, service: Service) -> None:
-    """Add the routes of the page: its files, and the defaults that it shows."""
-    for path, (name, kind) in PAGE_FILES.items():
-        _add_file(app, path, (FOLDER / name).read_bytes(), kind)
+@dataclass(frozen=True)
+class PageDefaults:
+    """What the page shows of a server beside its models; None: the page does not know."""
 
-    @app.get("/chat.json")
-    async def _defaults() -> Response:
-        return JSONResponse(chat_defaults(service))
-
-
-def _add_file(app: FastAPI, path: str, content: bytes, kind: str) -> None:
-    @app.get(path)
-    async def _file() -> Response:
-        return Response(content, media_type=kind, headers=dict(HEADERS))
+    temperature: float | None = None
+    completion_tokens: int | None = None
+    """The limit of tokens of a text completion; None: no limit."""
+    max_model_len: int | None = None
+    """The longest context, where the list of models does not say it."""
+    without_template: Sequence[str] = ()
+    """Models that continue texts only."""
 
 
-def chat_defaults(service: Service) -> dict[str, Any]:
-    """Return what the page shows of a server beside its models."""
-    tokenizers = {
-        name: service.network.tokenizers[service.adapter(name)] for name, _ in service.models()
-    }
-    return {
-        "version": __version__,
-        "temperature": service.prompts.default_temperature,
-        "completion_tokens": DEFAULT_TEXT_TOKENS,
-        "without_template": [
-            name for name, tokenizer in tokenizers.items() if not tokenizer.chat_template
-        ],
-    }
+class ChatPage:
+    """An ASGI application in front of a server, which answers for the page.
+
+    `defaults` returns what the page shows of the server beside its models.
+    """
+
+    def __init__(self, app: App, defaults: Callable[[], PageDefaults]) -> None:
+        self.app = app
+        self.defaults = defaults
+        self.files = {
+            path: (kind, (FOLDER / name).read_bytes()) for path, (name, kind) in PAGE_FILES.items()
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request for the page, and pass on every other."""
+        path, method = scope["path"], scope["method"]
+        if path not in self.files and path != DEFAULTS_PATH:
+            await self.app(scope, receive, send)
+        elif method == "OPTIONS":
+            await _send(send, 204, {"Allow": "GET"}, b"")
+        elif method != "GET":
+            problem = ApiError(405, f"method {method} is not allowed")
+            headers = {"Content-Type": JSON, "Allow": "GET"}
+            await _send(send, 405, headers, json.dumps(problem.body()).encode())
+        else:
+            kind, content = self.files.get(path) or (JSON, self._defaults())
+            headers = {"Content-Type": f"{kind}; charset=utf-8", **HEADERS}
+            await _send(send, 200, headers, content)
+
+    def _defaults(self) -> bytes:
+        return json.dumps({"version": __version__, **asdict(self.defaults())}).encode()
+
+
+async def _send(send: Send, status: int, headers: Mapping[str, str], content: bytes) -> None:
+    pairs = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+    pairs.append((b"content-length", b"%d" % len(content)))
+    await send({"type": "http.response.start", "status": status, "headers": pairs})
+    await send({"type": "http.response.body", "body": content})

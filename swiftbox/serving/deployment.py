@@ -270,11 +270,13 @@ def _llama_cpp(deployment: Deployment) -> Mapping[str, Any]:
 def _watch_behind_ours(deployment: Deployment, target: llama_cpp.LlamaTarget) -> None:
     """Run llama.cpp's server behind our listener, which ends first."""
     from swiftbox.serving.address import listen_on
+    from swiftbox.serving.chat_page import PageDefaults
     from swiftbox.serving.forwarding import ForwardedServer, forwarding
     from swiftbox.serving.guards import LARGEST_BODY, AccessRules
 
     config, limits = deployment.config, target.limits
-    server = ForwardedServer(target.socket, limits.slots, config.max_queue)
+    page = PageDefaults(max_model_len=limits.length)
+    server = ForwardedServer(target.socket, limits.slots, config.max_queue, page)
     access = AccessRules(
         deployment.key, LARGEST_BODY, is_loopback(config.host), config.allowed_origins or ()
     )
@@ -291,7 +293,8 @@ def _watch_behind_ours(deployment: Deployment, target: llama_cpp.LlamaTarget) ->
             is_forwarded=True,
         )
         details = {"max_model_len": limits.length, "slots": limits.slots}
-        _watch(deployment, program, stop=listener.ended, **details)
+        page_url = f"{listener.url}/"
+        _watch(deployment, program, stop=listener.ended, page=page_url, **details)
 
 
 def _fewer_slots(slots: int, requested: int) -> str:

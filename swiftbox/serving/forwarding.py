@@ -13,13 +13,15 @@ import contextlib
 import socket
 import tempfile
 import threading
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from swiftbox.serving.address import local_url
 from swiftbox.serving.api_errors import ApiError, busy, closing
+from swiftbox.serving.asgi import Receive, Scope, Send
+from swiftbox.serving.chat_page import ChatPage, PageDefaults
 from swiftbox.serving.guards import AccessRules, guarded, refuse
 
 if TYPE_CHECKING:
@@ -45,10 +47,6 @@ NOT_RETURNED = frozenset(b"connection keep-alive transfer-encoding server date".
 CORS = b"access-control-"
 """Headers of an answer that we write ourselves."""
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-
 
 @dataclass(frozen=True)
 class ForwardedServer:
@@ -58,6 +56,8 @@ class ForwardedServer:
     slots: int
     queue: int
     """Requests that may wait in addition."""
+    page: PageDefaults = field(default_factory=PageDefaults)
+    """What our page shows of it; the program's own page is never asked for."""
 
 
 @dataclass
@@ -101,7 +101,8 @@ def forwarding(
 
     def run() -> None:
         try:
-            listen(guarded(forwarder, access), listening, lifecycle)
+            app = ChatPage(forwarder, lambda: server.page)
+            listen(guarded(app, access), listening, lifecycle)
         except BaseException as error:  # noqa: BLE001 - raised in the thread that waits for it
             listener.error = error
         finally:

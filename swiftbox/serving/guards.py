@@ -8,7 +8,7 @@ site. Such a request has the attacker's name in `Host`, and other pages have the
 from __future__ import annotations
 
 import hmac
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,12 +17,8 @@ from starlette.middleware.cors import CORSMiddleware
 
 from swiftbox.security.secrets import is_loopback
 from swiftbox.serving.api_errors import ApiError, too_many_bodies
+from swiftbox.serving.asgi import App, Receive, Scope, Send
 from swiftbox.serving.chat_page import PAGE_FILES
-
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 OPEN = frozenset({"/health", *PAGE_FILES})
 """Paths without confidential content: for monitoring, and the page that asks for the key."""
@@ -114,7 +110,8 @@ class Guard:
         return is_loopback(_host_name(origin)) or "*" in names or origin.decode("latin-1") in names
 
     def _require_key(self, scope: Scope) -> None:
-        if self.key is None or scope["path"] in OPEN:
+        is_open = scope["path"] in OPEN and scope["method"] in ("GET", "HEAD")
+        if self.key is None or is_open:
             return
         kind, _, key = _header(scope, b"authorization").partition(b" ")
         is_valid = hmac.compare_digest(key.strip(), self.key)

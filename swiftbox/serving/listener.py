@@ -12,8 +12,8 @@ from typing import Any
 
 import uvicorn
 
+from swiftbox.serving.asgi import App
 from swiftbox.serving.connections import Acceptor, Places, TimedConnection, largest_count
-from swiftbox.serving.guards import App
 from swiftbox.serving.log_limit import limit_log
 
 POLL_S = 0.1

@@ -78,6 +78,7 @@ def test_the_defaults_are_those_of_the_server(server: ForcedServer) -> None:
         "version": __version__,
         "temperature": 0.0,
         "completion_tokens": 16,
+        "max_model_len": None,
         "without_template": ["plain"],
     }
 
@@ -85,7 +86,8 @@ def test_the_defaults_are_those_of_the_server(server: ForcedServer) -> None:
 def test_the_page_is_for_reading_only(server: ForcedServer) -> None:
     response, _ = ask(server, "POST", "/", key=KEY)
     assert (response.status, response.headers["Allow"]) == (405, "GET")
-    assert ask(server, "OPTIONS", "/")[0].status == 204
+    assert ask(server, "POST", "/")[0].status == 401
+    assert ask(server, "OPTIONS", "/", key=KEY)[0].status == 204
 
 
 def test_a_name_that_another_site_gave_this_machine_gets_no_page(server: ForcedServer) -> None:

@@ -19,6 +19,7 @@ from box import HANG_S, until
 
 from swiftbox.serving import forwarding as forwarding_module
 from swiftbox.serving.address import listen_on
+from swiftbox.serving.chat_page import FOLDER
 from swiftbox.serving.forwarding import (
     ForwardedServer,
     Forwarder,
@@ -172,6 +173,18 @@ def test_a_request_is_passed_on_without_what_is_for_us(behind: tuple[Program, Li
         "content-type": "application/json",
         "content-length": "8",
     }
+
+
+def test_our_page_stands_in_front_of_the_program(behind: tuple[Program, Listener]) -> None:
+    program, listener = behind
+    before = len(program.requests)
+    status, page, headers = ask(listener, "GET", "/", Authorization="")
+    assert (status, page) == (200, (FOLDER / "chat.html").read_bytes())
+    assert headers["Content-Security-Policy"].startswith("default-src 'none'")
+    assert ask(listener, "GET", "/chat.json", Authorization="")[0] == 401
+    defaults = json.loads(ask(listener, "GET", "/chat.json")[1])
+    assert (defaults["temperature"], defaults["without_template"]) == (None, [])
+    assert len(program.requests) == before
 
 
 def test_headers_are_returned_without_content_for_head(behind: tuple[Program, Listener]) -> None:

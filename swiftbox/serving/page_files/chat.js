@@ -42,7 +42,8 @@ async function* events(response) {
     const complete = (received + value).split("\n\n");
     received = complete.pop();
     for (const event of complete) {
-      const data = event.replace(/^data: ?/, "");
+      const data = event.match(/^data: ?(.*)$/m)?.[1];
+      if (data === undefined) continue; // a comment that keeps the connection open
       isComplete ||= data === "[DONE]";
       if (isComplete) continue;
       const content = JSON.parse(data);
@@ -128,7 +129,8 @@ function take(answer, chunk) {
   append(answer, "reasoning", delta.reasoning_content);
   answer.folded.hidden = !answer.reasoning;
   answer.finish = choice.finish_reason ?? answer.finish;
-  const count = choice.token_ids?.length ?? 0;
+  // A server that does not tell the tokens of a chunk sends each token as one.
+  const count = choice.token_ids?.length ?? Number(Boolean(delta.content || delta.reasoning_content));
   if (!count) return;
   answer.last = performance.now();
   answer.first ??= { at: answer.last, tokens: count };
@@ -319,14 +321,15 @@ function update() {
   message.setAttribute("aria-label", text("message"));
   const card = model();
   element("title").textContent = document.title = card ? card.id : "swiftbox";
-  const about = card ? [text("contextOf")(card.max_model_len)] : [];
+  const length = card?.max_model_len ?? state.settings?.max_model_len;
+  const about = length ? [text("contextOf")(length)] : [];
   if (card?.parent) about.unshift(text("adapterOf")(card.parent));
   if (card && !chats()) about.push(text("noTemplate"));
   element("about-model").textContent = about.join(" · ");
   const settings = state.settings;
-  element("temperature").placeholder = settings ? settings.temperature : "";
-  const limit = chats() ? text("restOfContext") : settings?.completion_tokens;
-  element("max-tokens").placeholder = settings ? limit : "";
+  element("temperature").placeholder = settings ? (settings.temperature ?? text("unset")) : "";
+  const limit = chats() ? null : settings?.completion_tokens;
+  element("max-tokens").placeholder = settings ? (limit ?? text("noLimit")) : "";
   element("version").textContent = settings ? `swiftbox ${settings.version}` : "";
   element("url").textContent = new URL("v1", document.baseURI).href;
   element("curl").textContent = card ? curl() : "";
