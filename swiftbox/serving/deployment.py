@@ -262,6 +262,9 @@ def _llama_cpp(deployment: Deployment) -> Mapping[str, Any]:
             limits,
             host.cores(),
             deployment.common_variables(),
+            llama_cpp.sampling_options(
+                read_json(deployment.model / GENERATION_FILE), headers.metadata
+            ),
         )
         _watch_behind_ours(deployment, target)
     return {}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,16 @@ CACHE_BYTES = 2
 
 CACHE_SHARE = 0.6
 """Of the memory that the weights leave free, for the caches of all answers."""
+
+SAMPLING: Mapping[str, tuple[str, str, float]] = {
+    "temperature": ("--temp", "temp", 0.0),
+    "top_k": ("--top-k", "top_k", 0),
+    "top_p": ("--top-p", "top_p", 1.0),
+    "min_p": ("--min-p", "min_p", 0.0),
+    "repetition_penalty": ("--repeat-penalty", "penalty_repeat", 1.0),
+}
+"""By setting of generation_config.json: llama.cpp's option, the name in a file's metadata, and the
+value where neither says anything."""
 
 USEFUL_LENGTH = 4096
 """Rather fewer answers at the same time than a shorter context than this."""
@@ -54,6 +65,8 @@ class LlamaTarget:
     threads: int
     variables: Mapping[str, Any] = field(default_factory=dict)
     """Variables of the chat template that a request may change."""
+    sampling: Sequence[str] = ()
+    """Options from `sampling_options`."""
 
 
 def server_limits(
@@ -130,10 +143,28 @@ def command(target: LlamaTarget) -> list[str]:
     arguments += ["--threads", str(target.threads), "--jinja"]
     # It shows the prompts of others by default.
     arguments += ["--no-slots", "--no-ui"]
+    # A penalty counts the whole context, not only the last 64 tokens.
+    arguments += [*target.sampling, "--repeat-last-n", str(limits.length)]
     if target.variables:
         variables = json.dumps(dict(target.variables), ensure_ascii=False)
         arguments += ["--chat-template-kwargs", variables]
     return arguments
+
+
+def sampling_options(generation: Mapping[str, Any], metadata: Mapping[str, Any]) -> list[str]:
+    """Return how answers are sampled if a request does not say so: as by the builtin server.
+
+    What only the metadata of the file says is left to llama.cpp, which reads it itself.
+    """
+    options = []
+    for key, (option, name, default) in SAMPLING.items():
+        value = generation.get(key)
+        if isinstance(value, (int, float)) and math.isfinite(value):
+            options += [option, f"{value:g}"]
+        elif f"general.sampling.{name}" not in metadata:
+            is_sampled = key == "temperature" and generation.get("do_sample") is True
+            options += [option, f"{1.0 if is_sampled else default:g}"]
+    return options
 
 
 def environment(inherited: Mapping[str, str]) -> dict[str, str]:

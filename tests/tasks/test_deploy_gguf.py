@@ -17,7 +17,13 @@ from swiftbox.fit.profile import profile_model
 from swiftbox.launch.prepare import check_config, with_absolute_paths
 from swiftbox.plan import plan
 from swiftbox.serving import llama_cpp
-from swiftbox.serving.llama_cpp import LlamaTarget, ServerLimits, server_limits, token_bytes
+from swiftbox.serving.llama_cpp import (
+    LlamaTarget,
+    ServerLimits,
+    sampling_options,
+    server_limits,
+    token_bytes,
+)
 from swiftbox.tasks import TASKS
 from swiftbox.tasks.load import loads
 
@@ -161,13 +167,14 @@ def test_the_server_listens_on_a_socket_and_not_on_the_address() -> None:
     limits, variables = ServerLimits(512, 4), {"enable_thinking": False}
     target = LlamaTarget(
         Path("/e/llama-server"), Path("/m/model.gguf"), "small", Path("/s.sock"), limits, 2,
-        variables,
+        variables, ("--temp", "0"),
     )  # fmt: skip
     assert llama_cpp.command(target) == [
         *("/e/llama-server", "--model", "/m/model.gguf", "--alias", "small"),
         *("--host", "/s.sock", "--offline"),
         *("--ctx-size", "2048", "--no-kv-unified", "--parallel", "4", "--cache-ram", "0"),
         *("--threads", "2", "--jinja", "--no-slots", "--no-ui"),
+        *("--temp", "0", "--repeat-last-n", "512"),
         *("--chat-template-kwargs", '{"enable_thinking": false}'),
     ]
 
@@ -175,3 +182,28 @@ def test_the_server_listens_on_a_socket_and_not_on_the_address() -> None:
 def test_the_environment_has_no_options_of_the_user() -> None:
     inherited = {"PATH": "/bin", "LLAMA_ARG_TOOLS": "all", "AIP_MODE": "PREDICTION"}
     assert llama_cpp.environment({**inherited, "LLAMA_API_KEY": "other"}) == {"PATH": "/bin"}
+
+
+@pytest.mark.parametrize(
+    ("generation", "temperature"),
+    [
+        ({}, "0"),
+        ({"do_sample": True}, "1"),
+        ({"do_sample": True, "temperature": 0.7}, "0.7"),
+        ({"temperature": "hot"}, "0"),
+        ({"temperature": float("nan")}, "0"),
+    ],
+)
+def test_a_request_without_a_temperature_is_answered_as_by_the_builtin_server(
+    generation: dict[str, Any], temperature: str
+) -> None:
+    options = sampling_options(generation, {})
+    assert options[:2] == ["--temp", temperature]
+    assert options[2:] == ["--top-k", "0", "--top-p", "1", "--min-p", "0", "--repeat-penalty", "1"]
+
+
+def test_sampling_that_the_file_alone_describes_is_left_to_llama_cpp() -> None:
+    metadata = {"general.sampling.temp": 0.6, "general.sampling.top_k": 20}
+    options = sampling_options({"top_k": 50}, metadata)
+    assert "--temp" not in options
+    assert options[:2] == ["--top-k", "50"]
