@@ -61,9 +61,7 @@ def choose_engine(config: DeployConfig, machine: Machine) -> choices.Choice:
 
 def _llama_cpp_choice(config: DeployConfig, machine: Machine) -> choices.Choice:
     """Return llama_cpp with its reason; raise ConfigError for another engine and a GGUF file."""
-    if config.engine == "llama_cpp":
-        return choices.Choice("llama_cpp", text("as requested", "按要求"))
-    if config.engine != "auto":
+    if config.engine not in ("auto", "llama_cpp"):
         raise ConfigError(
             text(
                 f"engine: {config.engine} cannot serve {config.model}, which is a GGUF file",
@@ -72,7 +70,9 @@ def _llama_cpp_choice(config: DeployConfig, machine: Machine) -> choices.Choice:
             hint=text("set engine: llama_cpp, or auto", "请设 engine: llama_cpp 或 auto"),
         )
     version = machine.versions.get("llama_cpp", "")
-    why = text("the model is a GGUF file", "模型是 GGUF 文件")
+    why = text("as requested", "按要求")
+    if holds_gguf(config.model) or is_reference(config.model):
+        why = text("the model is a GGUF file", "模型是 GGUF 文件")
     return choices.Choice("llama_cpp", f"{why} ({version})" if version else why)
 
 
