@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import http.server
 import json
@@ -59,6 +60,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         self._record(self.rfile.read(int(self.headers["Content-Length"])))
+        if self.path == "/silent":
+            self.server.running += 1
+            self._wait_for_end()
+            return
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Transfer-Encoding", "chunked")
@@ -67,14 +72,18 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.server.running += 1
         self._chunk(b"data: 1\n\n")
         if self.path == "/watch":
-            self.connection.settimeout(HANG_S)
-            if self.connection.recv(1) == b"":
-                self.server.broken_off.set()
+            self._wait_for_end()
             return
         self.server.released.wait(HANG_S)
         self._chunk(b"data: 2\n\n")
         self._chunk(b"")
         self.server.running -= 1
+
+    def _wait_for_end(self) -> None:
+        self.connection.settimeout(HANG_S)
+        if self.connection.recv(1) == b"":
+            self.server.broken_off.set()
+        self.close_connection = True
 
     def _chunk(self, content: bytes) -> None:
         self.wfile.write(b"%x\r\n%s\r\n" % (len(content), content))
@@ -222,6 +231,33 @@ def test_a_client_that_disconnects_ends_the_answer_of_the_program() -> None:
         until(lambda: program.running == 1, what="a running answer")
         connection.close()
         assert program.broken_off.wait(HANG_S)
+
+
+def test_a_client_that_disconnects_before_the_answer_begins_ends_it_too() -> None:
+    with running(None, slots=1, queue=8) as (program, listener, _stop):
+        assert program is not None
+        connection = opened(listener, "/silent")
+        until(lambda: program.running == 1, what="a request without an answer yet")
+        connection.close()
+        assert program.broken_off.wait(HANG_S)
+        program.released.set()
+        assert ask(listener, "POST", "/v1/x", b"{}")[0] == 200
+
+
+def test_a_client_that_disconnects_while_it_waits_is_not_asked_for(tmp_path: Path) -> None:
+    forwarder = Forwarder(ForwardedServer(tmp_path / "none.sock", slots=0, queue=2))
+    messages = iter([{"type": "http.request", "body": b"{}"}, {"type": "http.disconnect"}])
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return next(messages)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    asyncio.run(forwarder({"method": "POST"}, receive, send))  # would wait for ever
+    assert sent == []
+    assert forwarder.unanswered == 0
 
 
 def test_further_requests_wait_and_then_are_refused_while_health_is_answered() -> None:
