@@ -85,7 +85,7 @@ def row(method: str, model: Path, folder: Path, options: argparse.Namespace) -> 
             return f"{method:8}  {problem}"
     report = json.loads((out / "quantize.json").read_text("utf-8"))
     try:
-        served = serve(out, folder)
+        served = serve(out)
     except RuntimeError as error:
         return f"{figures(method, report, recomputed(out, model))}       -  {error}"
     head = figures(method, report, recomputed(out, model))
@@ -120,9 +120,10 @@ def recomputed(out: Path, model: Path) -> float:
     return perplexity(model, read_stored(out / "model"), held_out_pieces(out, model))
 
 
-def serve(out: Path, folder: Path) -> Figures:
+def serve(out: Path) -> Figures:
     """Serve a result and ask it; raise RuntimeError if it cannot be served."""
-    with server(out, folder / f"{out.name}-served") as (url, engine):
+    with tempfile.TemporaryDirectory() as place, server(out, Path(place) / "served") as started:
+        url, engine = started
         ask(url, 4)
         began = time.perf_counter()
         answer, tokens = ask(url, NEW_TOKENS)
@@ -136,7 +137,7 @@ def server(model: Path, out: Path) -> Iterator[tuple[str, str]]:
     keys = {"task": "deploy", "model": model, "hub": "local", "port": 0, "max_concurrency": 1}
     keys |= {"output_dir": out, "served_model_name": "model", "max_model_len": 1024}
     config.write_text("".join(f"{key}: {value}\n" for key, value in keys.items()), "utf-8")
-    command = [sys.executable, "-m", "swiftbox", "run", str(config), "--plain", "--new"]
+    command = [sys.executable, "-m", "swiftbox", "run", str(config), "--plain"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
         until = time.monotonic() + LONGEST_START_S

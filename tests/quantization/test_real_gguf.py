@@ -13,10 +13,45 @@ import pytest
 from box import HANG_S, box, events, started, until
 from gguf import GGUFReader
 from openai import AuthenticationError, OpenAI
+from tiny import write_chats
 
+from swiftbox.config.presets import presets
 from swiftbox.files import read_json
 
 pytestmark = pytest.mark.network
+
+CHAIN = """\
+task: pipeline
+steps:
+- name: train
+  task: train
+  model: {model}
+  hub: local
+  stage: sft
+  tuner_type: lora
+  dataset: rows.jsonl
+  per_device_train_batch_size: 4
+  max_steps: 2
+- name: merge
+  task: merge
+  adapter: ${{train.adapter}}
+- name: quantize
+  task: quantize
+  model: ${{merge.model}}
+  method: gguf
+  bits: 4
+  calibration_length: 128
+- name: chat
+  task: chat
+  model: ${{quantize.model}}
+  prompt: What is the capital of France?
+  max_tokens: 8
+- name: deploy
+  task: deploy
+  model: ${{quantize.model}}
+  port: 0
+  max_concurrency: 1
+"""
 
 QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
 
@@ -80,6 +115,32 @@ def test_the_file_is_served_with_the_tokens_of_the_training_and_answers(
         box("runs", "stop", "served", cwd=tmp_path)
         assert process.wait(HANG_S) == 130  # stopped
     assert "sk-secret-1" not in (tmp_path / "served" / "log.txt").read_text("utf-8")
+
+
+def test_a_chain_from_the_training_on_serves_with_its_tokens(smollm2: Path, tmp_path: Path) -> None:
+    write_chats(tmp_path / "rows.jsonl", 20)
+    (tmp_path / "chain.yaml").write_text(CHAIN.format(model=smollm2), "utf-8")
+    out = tmp_path / "out"
+    with started("run", "chain.yaml", "output_dir=out", "--yes", cwd=tmp_path) as process:
+        served = out / "steps" / "05-deploy"
+        until(lambda: events(served, "serving") if served.is_dir() else [], what="the address")
+        (compared,) = events(served, "parity")
+        assert [row["differences"] for row in compared["models"]] == [[]]
+        assert compared["models"][0]["trained"]
+        (answered,) = read_json(out / "steps" / "04-chat" / "answers.json")["answers"]
+        assert answered["answers"][0]["text"]
+        box("runs", "stop", "out", cwd=tmp_path)
+        assert process.wait(HANG_S) == 130  # stopped
+
+
+def test_the_file_is_evaluated(smollm2: Path, tmp_path: Path) -> None:
+    """Needs the engine evalscope too."""
+    quantized(smollm2, 8, tmp_path)
+    settings = ("adapter=null", "model=out", "hub=local", "benchmarks=sample_mmlu", "limit=1")
+    more = ("max_tokens=8", "output_dir=scores", "--yes")
+    box("run", str(presets()["evaluate"]), *settings, *more, cwd=tmp_path)
+    (score,) = read_json(tmp_path / "scores" / "report.json")["scores"]
+    assert score["count"] == 6
 
 
 def test_the_file_answers_in_a_chat(smollm2: Path, tmp_path: Path) -> None:
