@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,10 +34,26 @@ def launch(prepared: Prepared, options: argparse.Namespace) -> int:
     from swiftbox.launch.prepare import agreed
     from swiftbox.launch.record import record
 
+    prepared = with_offers(prepared, options)
     show(prepared.disclosure)
     prepared = agreed(prepared, ask_of(options))
     install_missing(prepared.engines, consent_of(options))
     return run_recorded(record(prepared), options)
+
+
+def with_offers(prepared: Prepared, options: argparse.Namespace) -> Prepared:
+    """Ask whether to install engines that a run can do without; prepare it again if it may.
+
+    Without a terminal nobody is asked: the plan says what is used instead, and why.
+    """
+    from swiftbox.engines.consent import install_missing, offer
+    from swiftbox.launch.prepare import offered_engines, prepare_loaded
+
+    engines = offered_engines(prepared) if can_ask(options) else ()
+    if not engines or not offer(engines):
+        return prepared
+    install_missing(engines, lambda _: True)
+    return replace(prepare_loaded(prepared.loaded), new_folder=prepared.new_folder)
 
 
 def consent_of(options: argparse.Namespace) -> Consent:

@@ -155,14 +155,32 @@ def ask(missing: tuple[MissingEngine, ...]) -> bool:
     return confirm(text("Install it now?", "现在安装吗？"))
 
 
-def confirm(question: str) -> bool:
-    """Ask a yes-or-no question in the terminal; an empty answer means yes."""
-    sys.stderr.write(f"{question} [Y/n] ")
+def offer(engines: tuple[MissingEngine, ...]) -> bool:
+    """Ask in the terminal whether to install engines that a run can do without."""
+    for engine in engines:
+        _write(engine.line())
+        _write(engine.coverage())
+    return confirm(offer_question(engines), default=False)
+
+
+def offer_question(engines: tuple[MissingEngine, ...]) -> str:
+    """Return the question whether to install engines that a run can do without."""
+    names = text(", ", "、").join(engine.engine.name for engine in engines)
+    return text(
+        f"Install {names} and use it? Without it, the run uses what is installed.",
+        f"安装并使用 {names} 吗？不安装则使用现有的。",
+    )
+
+
+def confirm(question: str, *, default: bool = True) -> bool:
+    """Ask a yes-or-no question in the terminal; an empty answer means `default`."""
+    sys.stderr.write(f"{question} [{'Y/n' if default else 'y/N'}] ")
     sys.stderr.flush()
     reply = sys.stdin.readline()
     if not reply:  # the terminal is gone
         return False
-    return reply.strip().lower() in ("", *YES)
+    answer = reply.strip().lower()
+    return answer in YES or (default and not answer)
 
 
 def _write(line: str) -> None:

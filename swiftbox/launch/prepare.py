@@ -28,7 +28,7 @@ from swiftbox.config.train import TrainConfig
 from swiftbox.data.findings import CheckedRows
 from swiftbox.devices.machine import Machine
 from swiftbox.devices.probe import probe, without_torch
-from swiftbox.errors import RunError
+from swiftbox.errors import MachineError, RunError
 from swiftbox.fit.estimate import Estimate, estimate
 from swiftbox.language import text
 from swiftbox.launch.disclosure import Ask, Disclosure, require_agreement
@@ -300,6 +300,25 @@ def _missing_engines(
 
     missing = require_engines_installable if installable else missing_engines
     return missing(names, machine.backend)
+
+
+def offered_engines(prepared: Prepared) -> tuple[MissingEngine, ...]:
+    """Return the engines that a new run would use if they were installed, where that is possible.
+
+    Without them it uses what its plan says.
+    """
+    if prepared.resumes is not None:
+        return ()
+    config, machine = prepared.loaded.config, prepared.machine
+    names: tuple[str, ...] = TASKS[config.task].offers(config, machine)
+    if not names:
+        return ()
+    from swiftbox.engines.consent import require_engines_installable
+
+    try:
+        return require_engines_installable(names, machine.backend)
+    except MachineError:  # no room on the disk, for example
+        return ()
 
 
 def checked_launch(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -16,12 +17,13 @@ from swiftbox.display.row_progress import shown_row_progress
 from swiftbox.errors import UserError
 from swiftbox.language import text
 from swiftbox.launch.prepare import Prepared, agreed, prepare_loaded
+from swiftbox.menu import merge_first
 from swiftbox.menu.actions import print_yaml, run_prepared, save_as
 from swiftbox.menu.draft import Draft, default_file_name, equivalent_command
 from swiftbox.menu.editor import edit
 from swiftbox.menu.form import change_settings
 from swiftbox.menu.questions import Back, select
-from swiftbox.menu.start_questions import ask_to_start, install_engines
+from swiftbox.menu.start_questions import ask_to_start, install_engines, with_offers
 from swiftbox.menu.terminal import print_error, print_line, print_wrapped
 from swiftbox.tasks.load import Loaded
 
@@ -80,13 +82,18 @@ def review(draft: Draft, screen: TaskScreen) -> Path | None:
     """
     previous: Prepared | None = None
     while True:
-        prepared = show(draft, screen, previous)
+        prepared, error = _shown(draft, screen, previous)
         previous = prepared or previous
-        choice = select(text("What now?", "接下来？"), _choices(draft, screen, prepared))
+        choices = _choices(draft, screen, prepared)
+        if merge_first.can_merge(draft, error):
+            choices = [(merge_first.merge, merge_first.title()), *choices]
+        choice = select(text("What now?", "接下来？"), choices)
         if choice == BACK:
             raise Back
         try:
             if choice in (RUN, DETACH) and prepared is not None:
+                prepare = partial(screen.prepare, draft.loaded(), None)
+                prepared = previous = with_offers(prepared, prepare)
                 prepared = agreed(prepared, ask_to_start)
                 if screen.open is None:
                     return _run(draft, screen, prepared, detach=choice == DETACH)
@@ -158,19 +165,26 @@ def save(draft: Draft) -> Path:
 
 def show(draft: Draft, screen: TaskScreen, previous: Prepared | None) -> Prepared | None:
     """Print the review; return what was prepared, None if the draft cannot run as it is."""
+    return _shown(draft, screen, previous)[0]
+
+
+def _shown(
+    draft: Draft, screen: TaskScreen, previous: Prepared | None
+) -> tuple[Prepared | None, UserError | None]:
+    """Print the review; return what was prepared, or the error that prevents it."""
     try:
         loaded = draft.loaded()
         print_yaml(draft.yaml())
         prepared = screen.prepare(loaded, previous)
     except UserError as error:
         print_error(error)
-        return None
+        return None, error
     for line in _plan_lines(prepared):
         print_wrapped(line)
     print_line(text("the same from the command line:", "等价的命令行："))
     for line in screen.command(draft, loaded).split(" && "):
         print_line(f"  {line}")
-    return prepared
+    return prepared, None
 
 
 def _plan_lines(prepared: Prepared) -> list[str]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from swiftbox.engines.consent import install_missing
+from collections.abc import Callable
+
+from swiftbox.engines.consent import install_missing, offer_question
 from swiftbox.language import text
 from swiftbox.launch.disclosure import Disclosure
-from swiftbox.launch.prepare import Prepared
+from swiftbox.launch.prepare import Prepared, offered_engines
 from swiftbox.menu.questions import Back, select
 from swiftbox.menu.terminal import print_wrapped
 
@@ -18,6 +20,29 @@ def ask_to_start(disclosure: Disclosure) -> bool:
     if not select(text("Start this?", "开始吗？"), choices):
         raise Back
     return True
+
+
+def with_offers(prepared: Prepared, prepare: Callable[[], Prepared]) -> Prepared:
+    """Offer engines that a run can do without; prepare it again if they were installed.
+
+    Raises UserError if an engine cannot be installed.
+    """
+    engines = offered_engines(prepared)
+    if not engines:
+        return prepared
+    for engine in engines:
+        print_wrapped(engine.line())
+    choices = [
+        (False, text("no, use what is installed", "不，使用现有的")),
+        (True, text("install it now", "现在安装")),
+    ]
+    if not select(offer_question(engines), choices):
+        return prepared
+    try:
+        install_missing(engines, lambda _missing: True)
+    except KeyboardInterrupt:
+        raise Back from None
+    return prepare()
 
 
 def install_engines(prepared: Prepared) -> None:

@@ -35,6 +35,10 @@ OTHER_LORAS = ("alora_invocation_tokens", "layer_replication", "use_bdlora", "us
 """Settings of LoRAs that vLLM does not have."""
 
 
+class UnservableAdapter(ConfigError):
+    """A program cannot load an adapter on its base; merging it is the cure."""
+
+
 def require_plain_loras(adapters: Sequence[Adapter], version: str, alternative: str) -> None:
     """Raise ConfigError for adapters that a version of vLLM refuses, with every reason.
 
@@ -83,7 +87,7 @@ def _require(
     if not faults:
         return
     hint = merge_hint(next(iter(faults)))
-    raise ConfigError(
+    raise UnservableAdapter(
         "\n".join(
             text(
                 f"adapter: {folder}: {program} cannot load it: {fault}",

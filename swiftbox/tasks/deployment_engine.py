@@ -59,6 +59,18 @@ def choose_engine(config: DeployConfig, machine: Machine) -> choices.Choice:
     return choices.Choice("vllm", f"vllm {machine.versions['vllm']}")
 
 
+def offered_engines(config: DeployConfig, machine: Machine) -> tuple[str, ...]:
+    """Return vLLM where `auto` would take it if it were installed, and pip can install it."""
+    if config.engine != "auto" or "vllm" in machine.versions or holds_gguf(config.model):
+        return ()
+    capability = ENGINES["vllm"]
+    is_full = BACKENDS[machine.backend].cell(capability).supported == "yes"
+    if not is_full or choices.lacks(machine, capability) or config.tools_in_prompt:
+        return ()
+    cannot = engine_named("vllm").refusal(machine.backend) or vllm_adapter_fault(config, machine)
+    return () if cannot else ("vllm",)
+
+
 def _llama_cpp_choice(config: DeployConfig, machine: Machine) -> choices.Choice:
     """Return llama_cpp with its reason; raise ConfigError for another engine and a GGUF file."""
     if config.engine not in ("auto", "llama_cpp"):

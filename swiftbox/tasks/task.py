@@ -126,6 +126,8 @@ class Task(Generic[Config]):
     with_absolute_paths: Callable[[Config], Config] = _unchanged
     engines: Callable[[Config, Machine], tuple[str, ...]] = _no_engine
     outputs: Callable[[Config], Mapping[str, Output]] = _no_output
+    offers: Callable[[Config, Machine], tuple[str, ...]] = _no_engine
+    """Names the engines that `auto`, in a config before it is settled, would take if installed."""
     forecast: Callable[[Config, Machine, RunInputs], Forecast | None] = _no_forecast
     unused_packages: Callable[[Config], frozenset[str]] = usual_unused_packages
     resolve_workload: Callable[[Config, Machine, Workload], Resolved] | None = None

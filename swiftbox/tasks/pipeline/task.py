@@ -258,6 +258,13 @@ def engines(config: PipelineConfig, machine: Machine) -> tuple[str, ...]:
     return tuple(names)
 
 
+def offers(config: PipelineConfig, machine: Machine) -> tuple[str, ...]:
+    """Return the names of the engines that steps would take if they were installed."""
+    steps = (step for step in config.steps if not step.skip)
+    names = (name for step in steps for name in task_of(step).offers(step.config, machine))
+    return tuple(dict.fromkeys(names))
+
+
 def effects(config: PipelineConfig) -> Effects:
     """Return the effects of all steps, with keys as `step.key`."""
     config = chain_without(config, {}).config
@@ -317,5 +324,6 @@ PIPELINE: Task[PipelineConfig] = Task(
     check_availability=check_availability,
     with_absolute_paths=with_absolute_paths,
     engines=engines,
+    offers=offers,
     continues=True,
 )
