@@ -14,6 +14,7 @@ from swiftbox.config.vocabulary import ROWS
 from swiftbox.errors import ConfigError
 from swiftbox.language import text
 from swiftbox.models.adapters import Adapter, read_adapter
+from swiftbox.models.vllm_versions import release
 from swiftbox.models.vocabulary_rows import Shapes, rows_of, trained_rows
 
 PEFT_RANK, PEFT_ALPHA = 8, 8
@@ -169,8 +170,7 @@ def _initial(initial: object) -> str:
 
 def _scales(adapter: Adapter, version: str) -> str:
     """Return the reason if layers have different scales, and the version has only one."""
-    numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
-    if numbers >= PATTERNS_SINCE:
+    if release(version) >= PATTERNS_SINCE:
         return ""
     config = adapter.config
     ranks, alphas = config.get("rank_pattern") or {}, config.get("alpha_pattern") or {}

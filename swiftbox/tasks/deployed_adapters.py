@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from swiftbox.config.deploy import DeployConfig
 from swiftbox.config.groups import as_list
 from swiftbox.config.references import is_reference
 from swiftbox.devices.machine import Machine
 from swiftbox.engines.state import engine_named
+from swiftbox.errors import UserError
+from swiftbox.files import read_json
 from swiftbox.language import text
 from swiftbox.models.adapters import Adapter
 from swiftbox.models.location import locate_adapter, locate_recorded
@@ -17,6 +21,7 @@ from swiftbox.models.merge_checks import (
 )
 from swiftbox.models.templates import require_bounded_templates
 from swiftbox.models.unservable_adapters import require_plain_loras, vllm_faults
+from swiftbox.models.vllm_formats import vllm_format_fault
 
 
 def local_adapters(config: DeployConfig) -> dict[str, Adapter]:
@@ -63,6 +68,18 @@ def vllm_adapter_fault(config: DeployConfig, machine: Machine) -> str:
         return ""
     faults = vllm_faults(_adapters(config), vllm_version(machine))
     return next((f"{folder}: {fault}" for folder, fault in faults.items()), "")
+
+
+def vllm_model_fault(config: DeployConfig, machine: Machine) -> str:
+    """Return why the vLLM of a machine cannot load the weights of the model; empty if it may."""
+    if not config.model or is_reference(config.model):
+        return ""
+    folder = None
+    with contextlib.suppress(UserError):  # the check reports a model that is not there
+        folder = locate_recorded(config.model, key="model", hub=config.hub)
+    content = read_json(folder / "config.json") if folder is not None else {}
+    fault = vllm_format_fault(content, vllm_version(machine))
+    return f"{folder}: {fault}" if fault else ""
 
 
 def vllm_version(machine: Machine) -> str:

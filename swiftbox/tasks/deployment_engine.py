@@ -25,7 +25,11 @@ from swiftbox.models.templates import require_bounded_templates
 from swiftbox.serving.llama_cpp import require_length, require_servable
 from swiftbox.serving.openers import Opener, opener_for, opener_of
 from swiftbox.tasks.checks import OnRemark
-from swiftbox.tasks.deployed_adapters import require_vllm_adapters, vllm_adapter_fault
+from swiftbox.tasks.deployed_adapters import (
+    require_vllm_adapters,
+    vllm_adapter_fault,
+    vllm_model_fault,
+)
 from swiftbox.tasks.effects import Effect
 
 
@@ -53,6 +57,8 @@ def choose_engine(config: DeployConfig, machine: Machine) -> choices.Choice:
             "未安装 vllm（`swiftbox engines install vllm`，或设 engine: vllm）",
         )
         return choices.Choice("builtin", why)
+    if fault := vllm_model_fault(config, machine):
+        return choices.Choice("builtin", fault)
     if fault := vllm_adapter_fault(config, machine):
         why = text(f"vllm cannot load {fault}", f"vllm 无法加载 {fault}")
         return choices.Choice("builtin", why)
@@ -67,8 +73,8 @@ def offered_engines(config: DeployConfig, machine: Machine) -> tuple[str, ...]:
     is_full = BACKENDS[machine.backend].cell(capability).supported == "yes"
     if not is_full or choices.lacks(machine, capability) or config.tools_in_prompt:
         return ()
-    cannot = engine_named("vllm").refusal(machine.backend) or vllm_adapter_fault(config, machine)
-    return () if cannot else ("vllm",)
+    cannot = engine_named("vllm").refusal(machine.backend) or vllm_model_fault(config, machine)
+    return () if cannot or vllm_adapter_fault(config, machine) else ("vllm",)
 
 
 def _llama_cpp_choice(config: DeployConfig, machine: Machine) -> choices.Choice:
@@ -194,6 +200,11 @@ def _no_loader(folder: Path, package: str) -> ConfigError:
 def require_vllm(config: DeployConfig, engine: str, machine: Machine) -> None:
     """Raise ConfigError for a setting or adapter that does not go with vLLM, or only with it."""
     if engine == "vllm":
+        if fault := vllm_model_fault(config, machine):
+            raise ConfigError(
+                text(f"model: {fault}", f"model：{fault}"),
+                hint=text("set engine: builtin", "设 engine: builtin"),
+            )
         require_vllm_adapters(config, machine)
     elif config.vllm_args:
         raise ConfigError(

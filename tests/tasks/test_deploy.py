@@ -277,3 +277,32 @@ def test_vllm_has_room_for_adapters_that_are_loaded_later() -> None:
     assert arguments[-5:] == ["--enable-lora", "--max-loras", "1", "--max-lora-rank", "64"]
     variables = environment({}, "cuda", config, key=None)
     assert variables["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] == "True"
+
+
+QUANTIZED: dict[str, tuple[dict[str, Any], str]] = {
+    "gptq": ({"quant_method": "gptq", "bits": 4, "group_size": 128, "sym": True}, ""),
+    "gptq of 8 bits": ({"quant_method": "gptq", "bits": 8, "group_size": 32}, ""),
+    "gptq of 3 bits": ({"quant_method": "gptq", "bits": 3, "group_size": 128}, "4 or 8 bits"),
+    "gptq in groups of 16": ({"quant_method": "gptq", "bits": 4, "group_size": 16}, "group_size"),
+    "asymmetric gptq": (
+        {"quant_method": "gptq", "bits": 4, "group_size": 128, "sym": False},
+        "symmetric gptq only",
+    ),
+    "awq": ({"quant_method": "awq", "bits": 4, "group_size": 128}, ""),
+    "awq of 8 bits": ({"quant_method": "awq", "bits": 8, "group_size": 128}, "4 bits"),
+    "compressed": ({"quant_method": "compressed-tensors", "format": "float-quantized"}, ""),
+    "bnb": ({"quant_method": "bitsandbytes", "load_in_4bit": True}, "weights of .bitsandbytes"),
+}
+
+
+@pytest.mark.parametrize("name", QUANTIZED)
+def test_the_check_tells_which_quantized_weights_vllm_loads(name: str, tmp_path: Path) -> None:
+    quantization, fault = QUANTIZED[name]
+    folder = write_model(tmp_path / "m", quantization_config=quantization)
+    vllm = {"vllm": "0.33.0"}
+    assert planned("cuda", vllm, model=folder).config.engine == ("builtin" if fault else "vllm")
+    if fault:
+        with pytest.raises(ConfigError, match=fault):
+            planned("cuda", vllm, model=folder, engine="vllm")
+    # What other versions load is not known here.
+    assert planned("npu", {"vllm": "0.23.0"}, model=folder).config.engine == "vllm"
