@@ -107,6 +107,9 @@ ALLOWED: dict[str, dict[str, str]] = {
         "folder / f'{name}.yaml'": "a benchmark of the catalogue, and a number",
         "path.with_name(f'.{path.name}.{os.getpid()}')": FROM_A_FOLDER,
     },
+    "swiftbox/evaluation/answer_speed.py": {
+        "cache_home() / FOLDER / f'{name}.json'": A_DIGEST,
+    },
     "swiftbox/evaluation/benchmarks.py": {
         "root / part": FROM_A_TABLE,
         "root / name": FROM_A_TABLE,
@@ -118,6 +121,16 @@ ALLOWED: dict[str, dict[str, str]] = {
         "self.folder / WORK / self.candidate.slug": CHECKED,
     },
     "swiftbox/evaluation/local_data.py": {"folder / path": CHECKED},
+    "swiftbox/evaluation/own_rows/measuring.py": {
+        "files.folder / 'work' / files.prompts(served.model).stem": A_DIGEST,
+    },
+    "swiftbox/evaluation/own_rows/row_files.py": {
+        "self.folder / 'answers' / f'{candidate.slug}.jsonl'": CHECKED,
+        "self.folder / 'losses' / f'{candidate.slug}.json'": CHECKED,
+        "self.folder / 'prompts' / f'{name}.json'": A_DIGEST,
+        "self.folder / 'scores' / f'{candidate.slug}.json'": CHECKED,
+        "self.folder / 'verdicts' / f'{candidate.slug}.jsonl'": CHECKED,
+    },
     "swiftbox/files.py": {
         "cache_home() / 'locks' / plain_name": "letters and digits only, and cut where it is long",
         "folder / entry": FROM_A_FOLDER,

@@ -18,6 +18,7 @@ from swiftbox.config.groups import (
     require_plain_address,
     require_variable_name,
 )
+from swiftbox.config.own_rows import NONE, OwnRowFields
 from swiftbox.config.references import is_reference
 from swiftbox.config.task import TaskConfig
 from swiftbox.language import text
@@ -127,7 +128,7 @@ def _address(value: str | None) -> str | None:
     return require_plain_address(value.rstrip("/"))
 
 
-class EvaluateConfig(EvaluatedModels, TaskConfig):
+class EvaluateConfig(OwnRowFields, EvaluatedModels, TaskConfig):
     """Fields of an evaluation."""
 
     task: Literal["evaluate"] = setting(
@@ -141,8 +142,9 @@ class EvaluateConfig(EvaluatedModels, TaskConfig):
         ["ceval", "mmlu"],
         label_zh="评测基准",
         en="EvalScope benchmarks; sample_ceval and sample_mmlu are small built-in sets that need "
-        "no network",
-        zh="EvalScope 的基准名称；sample_ceval、sample_mmlu 为自带的小样本集，无需联网",
+        "no network; none: own rows only",
+        zh="EvalScope 的基准名称；sample_ceval、sample_mmlu 为自带的小样本集，无需联网；"
+        "none：只测自有数据",
         section="data",
         essential=True,
         min_length=1,
@@ -216,8 +218,9 @@ class EvaluateConfig(EvaluatedModels, TaskConfig):
     judge_endpoint: str | None = setting(
         None,
         label_zh="评审服务地址",
-        en="OpenAI-compatible server of the judge model, for benchmarks that need a judge",
-        zh="评审模型的 OpenAI 兼容服务地址，用于由评审模型打分的基准",
+        en="OpenAI-compatible server of the judge model, which compares answers to your own rows "
+        "and scores benchmarks that need a judge",
+        zh="评审模型的 OpenAI 兼容服务地址：比较自有数据上的回答，并为需要评审的基准打分",
         section="run",
         only={"backend": ("evalscope",)},
         min_length=1,
@@ -285,6 +288,8 @@ class EvaluateConfig(EvaluatedModels, TaskConfig):
         names = [name.strip() for name in (value.split(",") if isinstance(value, str) else value)]
         if not all(names):
             raise ValueError(text("should not be empty", "不能为空"))
+        if NONE in names and len(names) > 1:
+            raise ValueError(text("none stands alone", "none 只能单独使用"))
         return names
 
     @field_validator("judge_endpoint")

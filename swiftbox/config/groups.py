@@ -13,7 +13,7 @@ from swiftbox.security.paths import fault_of_revision
 from swiftbox.security.secrets import is_ambiguous
 
 MODEL_KEYS = ("model", "adapter", "adapters", "compare", "teacher_model", "tuned_model")
-DATASET_KEYS = ("dataset", "val_dataset", "calibration_dataset")
+DATASET_KEYS = ("dataset", "val_dataset", "calibration_dataset", "test_dataset")
 """Keys of any task whose values may be ids on a hub."""
 
 

@@ -34,6 +34,8 @@ PHASES: Mapping[str, tuple[str, str]] = {
     "measure": ("measuring perplexity", "测量困惑度"),
     "convert": ("converting to GGUF", "转换为 GGUF"),
     "quantize": ("quantizing", "量化"),
+    "rows": ("choosing rows", "选取数据"),
+    "loss": ("measuring the loss", "测量损失"),
 }
 """English and Chinese title of each phase."""
 

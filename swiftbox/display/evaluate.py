@@ -14,10 +14,18 @@ from swiftbox.runs.events import Event
 
 def candidates_lines(event: Event) -> list[str]:
     """Return which models are compared on which benchmarks."""
-    models, benchmarks = ", ".join(event["candidates"]), ", ".join(event["benchmarks"])
+    models = ", ".join(event["candidates"])
+    rows = event.get("rows")
+    benchmarks = ", ".join([*([rows] if rows else []), *event["benchmarks"]])
     return [
         text(f"  {models}: evaluated on {benchmarks}", f"  {models}：评测 {benchmarks}"),
     ]
+
+
+def measured_line(event: Event) -> str:
+    """Return how many batches of the rows have their loss."""
+    done, total = event["done"], event["of"]
+    return text(f"  loss: batch {done} of {total}", f"  损失：第 {done} / {total} 批")
 
 
 def server_lines(event: Event) -> list[str]:
@@ -94,5 +102,5 @@ DISPLAY = TaskDisplay(
         events.DONE: done_lines,
         events.STOPPED: stopped_lines,
     },
-    {events.ANSWERS: answered_line},
+    {events.ANSWERS: answered_line, events.MEASURING: measured_line},
 )

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from swiftbox.config.own_rows import NONE
 from swiftbox.errors import ConfigError, HubError
 from swiftbox.formatting import near
 from swiftbox.hub.reach import endpoints_of, reachable
@@ -64,8 +65,13 @@ class SelectedBenchmark:
 
 
 def select_benchmarks(names: Sequence[str], folder: str | None) -> tuple[SelectedBenchmark, ...]:
-    """Return the benchmarks with these names; raise ConfigError for all unknown ones."""
+    """Return the benchmarks with these names; raise ConfigError for all unknown ones.
+
+    The only name `none` stands for no benchmark.
+    """
     rows = {row.name.lower(): row for row in benchmarks()}
+    if list(names) == [NONE]:
+        return ()
     problems, hints, selected = [], [], {}
     for name in dict.fromkeys(names):
         row = rows.get(SAMPLES.get(name, name).lower())

@@ -63,8 +63,11 @@ def difference(first: Sequence[float], second: Sequence[float]) -> Difference:
     return Difference(apart, math.erfc(sigmas / math.sqrt(2)), gained, lost, "normal")
 
 
-def wilson(right: int, count: int) -> Interval:
-    """Return the score interval of a share (Wilson 1927; Newcombe 1998, Stat. Med. 17:857)."""
+def wilson(right: float, count: int) -> Interval:
+    """Return the score interval of a share (Wilson 1927; Newcombe 1998, Stat. Med. 17:857).
+
+    Halves, such as ties, may be in `right`: the interval is then wider than needed, never narrower.
+    """
     if count < 1:
         raise ValueError("no questions")
     share, square = right / count, Z * Z

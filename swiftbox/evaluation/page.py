@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from swiftbox.config.writing import scalar
 from swiftbox.evaluation import charts
 from swiftbox.evaluation.markup import CONTENT_POLICY, escape
+from swiftbox.evaluation.own_rows.page_section import Answers, rows_section
 from swiftbox.evaluation.table import percent, points
 from swiftbox.formatting import counted, duration
 from swiftbox.language import language, text
@@ -25,15 +27,16 @@ Report = Mapping[str, Any]
 Results = Mapping[tuple[str, str], Mapping[str, Any]]
 
 
-def page(report: Report, results: Results) -> str:
-    """Return the page."""
+def page(report: Report, results: Results, answers: Answers = MappingProxyType({})) -> str:
+    """Return the page; `answers` are those to the user's own rows, by candidate."""
     names = [str(candidate["name"]) for candidate in report["candidates"]]
     title = " / ".join(names)
     parts = [
         f"<h1>{escape(text(f'Evaluation: {title}', f'评测：{title}'))}</h1>",
         f'<p class="about">{escape(_about(report))}</p>',
         *(f'<p class="remark">{escape(remark)}</p>' for remark in report["remarks"]),
-        _scoreboard(report),
+        *rows_section(report.get("own_rows"), answers),
+        _scoreboard(report) if report["benchmarks"] else "",
     ]
     for benchmark in report["benchmarks"]:
         parts += _benchmark(report, benchmark, results)
@@ -50,10 +53,9 @@ def page(report: Report, results: Results) -> str:
 
 def _about(report: Report) -> str:
     tools = ", ".join(dict.fromkeys(str(benchmark["tool"]) for benchmark in report["benchmarks"]))
-    return text(
-        f"{report['made']} · {tools} · swiftbox {report['swiftbox']} · intervals are 95 %",
-        f"{report['made']} · {tools} · swiftbox {report['swiftbox']} · 区间均为 95 %",
-    )
+    parts = (report["made"], tools, f"swiftbox {report['swiftbox']}")
+    content = " · ".join(str(part) for part in parts if part)
+    return content + text(" · intervals are 95 %", " · 区间均为 95 %")
 
 
 def _scoreboard(report: Report) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from swiftbox.evaluation.own_rows.terminal_table import rows_lines
 from swiftbox.formatting import counted, cut, pad, wrap
 from swiftbox.language import text
 
@@ -17,7 +18,11 @@ Report = Mapping[str, Any]
 def lines(report: Report) -> list[str]:
     """Return the lines of the table, followed by the remarks on how to read it."""
     remarks = (line for remark in report["remarks"] for line in wrap(remark, WIDTH - 2))
-    return [*_rows(report), *(f"! {line}" for line in remarks)]
+    return [
+        *rows_lines(report.get("own_rows"), WIDTH),
+        *_rows(report),
+        *(f"! {line}" for line in remarks),
+    ]
 
 
 def _rows(report: Report) -> Iterator[str]:

@@ -44,13 +44,14 @@ PICKED_FIELDS: Mapping[str, MakeSource] = {
     "compare": _comparisons,
     "dataset": _datasets,
     "val_dataset": _datasets,
+    "test_dataset": _datasets,
     "calibration_dataset": lambda _config_class, _machine: DatasetOptions(),
     "benchmarks": lambda _config_class, _machine: BenchmarkOptions(),
     "endpoint": lambda _config_class, _machine: EndpointOptions(),
 }
 """Fields whose values are picked, with the source of what is offered."""
 
-PICKED_SINGLY = ("dataset", "val_dataset")
+PICKED_SINGLY = ("dataset", "val_dataset", "test_dataset")
 """Fields that take a list with more than names in it, which is written in YAML, not picked."""
 
 

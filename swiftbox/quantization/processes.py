@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from swiftbox.engines.process_group import ProcessGroup, describe_exit
-from swiftbox.engines.tool_runner import TOOLS, ToolRun, run_tool
+from swiftbox.engines.tool_runner import TOOLS, ToolRun, ToolStopped, run_tool
 from swiftbox.errors import ChildError
 from swiftbox.files import read_json, write_json
 from swiftbox.language import text
@@ -47,11 +48,16 @@ def convert(python: Path, request: Mapping[str, Any], folder: Path, emit: Emit) 
 
 
 def run_command(
-    command: ToolCommand, request: Mapping[str, Any], folder: Path, emit: Emit
+    command: ToolCommand,
+    request: Mapping[str, Any],
+    folder: Path,
+    emit: Emit,
+    stop: threading.Event | None = None,
 ) -> dict[str, Any]:
     """Run a tool that reads a request file and writes a result file; return the result.
 
-    Its output lines that are events are passed to `emit`; everything else goes to the log.
+    Its output lines that are events are passed to `emit`; everything else goes to the log. Raises
+    ToolStopped if `stop` was set meanwhile.
     """
     folder.mkdir(parents=True, exist_ok=True)
     request_file = folder / f"{command.tool}.request.json"
@@ -70,7 +76,9 @@ def run_command(
 
     arguments = (*command.arguments, str(request_file))
     process = ProcessGroup(command.python, arguments, child_environment(), on_line, folder=folder)
-    code = process.run()
+    code = process.run(stop.is_set if stop is not None else lambda: False)
+    if code is None:
+        raise ToolStopped
     if code:
         english, chinese = describe_exit(code)
         last_lines = "\n".join(["", *process.last_lines]).rstrip()

@@ -276,6 +276,7 @@ COMMON: Mapping[str, Fields] = {
     EVALUATING: Fields(
         "an evaluation knows what it compares",
         {"candidates": "names of the models", "benchmarks": "names of the benchmarks"},
+        {"rows": "name of the user's own rows, or null"},
     ),
     SERVED: Fields(
         "an evaluation's server is ready",

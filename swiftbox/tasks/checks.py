@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from swiftbox.architectures.choice import ClassPurpose
+from swiftbox.config.groups import DatasetSource
 from swiftbox.config.task import TaskConfig
 from swiftbox.errors import ConfigError
 from swiftbox.language import text
@@ -44,6 +45,18 @@ def absolute(name: str) -> str:
         if head and Path(head).expanduser().exists():
             return str(Path(head).expanduser().resolve()) + tail
     return name
+
+
+def absolute_sources(named: str | list[str | DatasetSource]) -> str | list[str | DatasetSource]:
+    """Make the existing paths of datasets absolute."""
+    if isinstance(named, str):
+        return absolute(named)
+    return [
+        absolute(source)
+        if isinstance(source, str)
+        else source.model_copy(update={"path": absolute(source.path)})
+        for source in named
+    ]
 
 
 def absolute_function(name: str) -> str:

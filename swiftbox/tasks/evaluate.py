@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from swiftbox.config.deploy import DeployConfig, ServingEngine
 from swiftbox.config.evaluate import EvaluateConfig
 from swiftbox.config.groups import as_list
+from swiftbox.config.own_rows import NONE
 from swiftbox.config.references import is_reference
-from swiftbox.devices.backends import BACKENDS
 from swiftbox.devices.machine import Machine
 from swiftbox.errors import ConfigError
-from swiftbox.evaluation import endpoint, local_data, tool_requests
+from swiftbox.evaluation import endpoint, local_data
 from swiftbox.evaluation.benchmarks import (
     ScoringSetup,
     benchmark_remarks,
@@ -29,16 +29,14 @@ from swiftbox.evaluation.candidates import (
     servers,
     with_absolute_paths,
 )
-from swiftbox.evaluation.jobs import Job, jobs
-from swiftbox.evaluation.report_files import write_report
-from swiftbox.evaluation.run_jobs import ToolCall, run_jobs
+from swiftbox.evaluation.jobs import jobs
+from swiftbox.evaluation.report_files import ReportContent, write_report
 from swiftbox.evaluation.workload import workload_remark
 from swiftbox.files import write_json
 from swiftbox.fit.forecast import Forecast, RunInputs, forecast_of_shape
 from swiftbox.fit.serving import serving as serving_need
 from swiftbox.hub.fetch import fetch_model
 from swiftbox.language import text
-from swiftbox.models.gguf_files import holds_gguf
 from swiftbox.models.location import short_name
 from swiftbox.models.requirements import NOTE, Remark
 from swiftbox.models.text_models import require_named_text
@@ -46,18 +44,15 @@ from swiftbox.models.unservable_adapters import require_no_new_tokens
 from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.events import Emit
-from swiftbox.runs.plain_files import read_record
 from swiftbox.runs.stop import STOP
-from swiftbox.security.paths import file_name, inside
-from swiftbox.security.secrets import HUB_TOKENS, PROXY_VARIABLES
 from swiftbox.tasks.checks import OnRemark, report
 from swiftbox.tasks.deploy import DEPLOY
-from swiftbox.tasks.shared_effects import effects_of
+from swiftbox.tasks.evaluate_rows import OwnRows
+from swiftbox.tasks.evaluate_rows_check import check_own_rows, effects
+from swiftbox.tasks.evaluated_rows import with_absolute_rows
+from swiftbox.tasks.evaluation_conflicts import require_one_source
+from swiftbox.tasks.evaluation_servers import Evaluation, server_config
 from swiftbox.tasks.task import Output, Resolved, Task
-from swiftbox.tasks.temporary_server import temporary_server
-
-SERVERS = "servers"
-"""Folder in the run folder with one run folder per server."""
 
 READABLE_BENCHMARKS = ("ceval", "mmlu")
 """Benchmarks whose rows are checked before anything starts."""
@@ -65,83 +60,13 @@ READABLE_BENCHMARKS = ("ceval", "mmlu")
 
 def resolve(config: EvaluateConfig, machine: Machine) -> Resolved:
     """Settle engine and dtype as for a deployment; raise ConfigError for conflicting settings."""
-    _require_one_source(config)
+    require_one_source(config)
     if config.endpoint is not None:
         return Resolved(config, (), 1, {})
     served = ServedWeights(config.model or "", config.revision, ())
     server = DEPLOY.resolve(server_config(config, served), machine)
     settled = server.config.model_dump(include={"engine", "dtype"})
     return Resolved(config.model_copy(update=settled), server.reasons, 1, server.env)
-
-
-def _require_one_source(config: EvaluateConfig) -> None:
-    weights = [key for key in ("model", "adapter", "compare") if getattr(config, key)]
-    if config.endpoint is not None and weights:
-        raise ConfigError(
-            text(
-                f"endpoint: scores the models of that server, but {', '.join(weights)} is set too",
-                f"endpoint：评测该服务上的模型，但同时设了 {', '.join(weights)}",
-            ),
-            hint=text("remove one of them", "请去掉其中之一"),
-        )
-    if config.endpoint is not None and config.backend == "lm_eval":
-        raise ConfigError(
-            text("backend: lm_eval needs the weights", "backend: lm_eval 需要模型权重"),
-            hint=text("set model: instead of endpoint:", "请设 model: 而不是 endpoint:"),
-        )
-    if config.chat_template_kwargs and config.backend == "lm_eval":
-        raise ConfigError(
-            text(
-                "chat_template_kwargs: backend: lm_eval uses no chat template",
-                "chat_template_kwargs：backend: lm_eval 不使用对话模板",
-            ),
-            hint=text("remove it, or set backend: evalscope", "请去掉它，或设 backend: evalscope"),
-        )
-    for key, server in (("api_key_env", "endpoint"), ("judge_key_env", "judge_endpoint")):
-        if getattr(config, key) is not None and getattr(config, server) is None:
-            raise ConfigError(
-                text(
-                    f"{key}: is the key of {server}, which is not set",
-                    f"{key}：是 {server} 的密钥，但未设 {server}",
-                ),
-                hint=text(f"remove it, or set {server}", f"请去掉它，或设置 {server}"),
-            )
-    if (config.judge_endpoint is None) != (config.judge_model is None):
-        raise ConfigError(
-            text(
-                "judge_endpoint and judge_model must be set together",
-                "judge_endpoint 与 judge_model 须同时设置",
-            ),
-            hint=text("set both, or neither", "请同时设置，或都不设"),
-        )
-
-
-def server_config(config: EvaluateConfig, served: ServedWeights) -> DeployConfig:
-    """Return the deployment of a model with its adapters."""
-    engine = _engine_of(config, served)
-    return DeployConfig(
-        model=served.model or None,
-        adapters=served.adapters or None,
-        served_model_name=served.base_name if served.model else None,
-        hub=config.hub,
-        revision=served.revision,
-        trust_remote_code=config.trust_remote_code,
-        chat_template_kwargs=config.chat_template_kwargs,
-        dtype="auto" if engine == "llama_cpp" else config.dtype,
-        engine=engine,
-        parity="warn",  # a difference from the trained model is reported, and does not stop it
-        port=0,
-        max_concurrency=config.batch_size,
-        max_model_len=config.max_model_len,
-        tensor_parallel_size=config.tensor_parallel_size,
-    )
-
-
-def _engine_of(config: EvaluateConfig, served: ServedWeights) -> ServingEngine:
-    """Return the program that serves one of the models: llama.cpp for a GGUF file, for no other."""
-    if holds_gguf(served.model):
-        return "llama_cpp"
-    return "auto" if config.engine == "llama_cpp" else config.engine
 
 
 def check(config: EvaluateConfig, on_remark: OnRemark) -> None:
@@ -154,12 +79,14 @@ def check(config: EvaluateConfig, on_remark: OnRemark) -> None:
         readable = config.backend == "lm_eval" or benchmark.row.name in READABLE_BENCHMARKS
         if benchmark.folder is not None and readable:
             local_data.questions(benchmark.folder)
-    on_remark(workload_remark(config, benchmarks))
+    if benchmarks:
+        on_remark(workload_remark(config, benchmarks))
     endpoint.key_of(config.judge_key_env, os.environ, "judge_key_env")
     endpoint.key_of(config.api_key_env, os.environ, "api_key_env")
+    models: tuple[Candidate, ...] = ()
     if config.endpoint is not None:
         if not is_reference(config.endpoint):
-            _check_endpoint(config, on_remark)
+            models = _check_endpoint(config, on_remark)
     elif config.model is not None:  # else the base of an adapter that an earlier step makes
         models = candidates(config)
         for model in models:
@@ -171,14 +98,14 @@ def check(config: EvaluateConfig, on_remark: OnRemark) -> None:
             require_no_new_tokens(adapters, "lm_eval", other)
         for served in servers(models):
             DEPLOY.check(server_config(config, served), on_remark)
+    check_own_rows(config, models, on_remark)
     require_reachable(benchmarks, config.hub)
 
 
-def _check_endpoint(config: EvaluateConfig, on_remark: OnRemark) -> None:
-    """Ask the endpoint for its models without sending a key, and check their names."""
+def _check_endpoint(config: EvaluateConfig, on_remark: OnRemark) -> tuple[Candidate, ...]:
+    """Ask the endpoint for its models without sending a key; check and return the models."""
     if not endpoint.asks_for_key(config):
-        candidates(endpoint.with_endpoint_models(config, None))
-        return
+        return candidates(endpoint.with_endpoint_models(config, None))
     on_remark(
         Remark(
             NOTE,
@@ -190,8 +117,7 @@ def _check_endpoint(config: EvaluateConfig, on_remark: OnRemark) -> None:
             ),
         )
     )
-    if config.endpoint_models:
-        candidates(config)
+    return candidates(config) if config.endpoint_models else ()
 
 
 def _require_unquantized(models: Sequence[Candidate]) -> None:
@@ -208,13 +134,14 @@ def _require_unquantized(models: Sequence[Candidate]) -> None:
 
 
 def engines(config: EvaluateConfig, machine: Machine) -> tuple[str, ...]:
-    """Return the engine that runs the benchmarks, and those that serve or load the models."""
+    """Return the engine that runs the benchmarks, if any, and those of the models."""
+    tools = () if as_list(config.benchmarks) == [NONE] else (config.backend,)
     if config.endpoint is not None or config.backend == "lm_eval":
-        return (config.backend,)
+        return tools
     groups: tuple[ServedWeights, ...] = (ServedWeights("", None, ()),)
     if config.model is not None:  # else the base of an adapter that an earlier step makes
         groups = servers(candidates(config))
-    names: list[str] = [config.backend]
+    names: list[str] = [*tools]
     for served in groups:
         deployment = server_config(config, served)
         settled = DEPLOY.resolve(deployment, machine).config.model_dump(include={"engine"})
@@ -236,22 +163,24 @@ def run(config: EvaluateConfig, folder: Path, emit: Emit) -> Path | None:
         groups = _fetch_models(config, models, emit)
     write_json(folder / run_folder.INPUTS, {"candidates": [vars(model) for model in models]})
     scores = jobs(models, benchmarks, folder)
+    own_rows = OwnRows.of(config, models, folder, emit)
     STOP.can_save.set()  # results are written one by one: a stop loses at most one
     emit(
         events.EVALUATING,
         candidates=[model.name for model in models],
         benchmarks=[benchmark.name for benchmark in benchmarks],
+        rows=own_rows.selection.title if own_rows else None,
     )
-    for served in groups:
-        open_jobs = [
-            job for job in scores if job.candidate in served.candidates and not job.is_done
-        ]
-        if open_jobs and not _score(config, served, open_jobs, folder, emit):
-            done = sum(job.is_done for job in scores)
-            emit(events.STOPPED, step=None, scored=done, of=len(scores))
-            return None
+    evaluation = Evaluation(config, folder, emit, own_rows)
+    if not evaluation.score_all(groups, scores):
+        done = sum(job.is_done for job in scores)
+        emit(events.STOPPED, step=None, scored=done, of=len(scores))
+        return None
     seconds = round(time.monotonic() - began, 1)
-    emit(events.REPORT, **write_report(config, scores, folder, seconds=seconds))
+    content = ReportContent(models, seconds)
+    if own_rows is not None:
+        content = replace(content, own_rows=own_rows.findings(), answers=own_rows.answers())
+    emit(events.REPORT, **write_report(config, scores, folder, content))
     emit(events.DONE, seconds=seconds, report=str(folder / "report.html"), scored=len(scores))
     return folder
 
@@ -278,82 +207,6 @@ def _fetch_models(
         )
         for served in servers(tuple(models))
     ]
-
-
-def _score(
-    config: EvaluateConfig,
-    served: ServedWeights,
-    open_jobs: Sequence[Job],
-    folder: Path,
-    emit: Emit,
-) -> bool:
-    """Score the candidates of one server; return False if a stop was requested."""
-    machine = Machine.from_dict(read_record(folder / run_folder.MACHINE))
-    name = short_name(served.model) if served.model else "endpoint"
-    server_folder = inside(folder / SERVERS, file_name(name), source="model")
-    if config.backend == "lm_eval":
-        device = BACKENDS[machine.backend].torch_device
-        emit(events.STAGE, name="model", detail=served.model)
-        call = ToolCall(
-            "lm_eval",
-            tool_requests.lm_eval_request(config, served, open_jobs, device),
-            server_folder,
-            secrets=_engine_secrets(config),
-        )
-        return run_jobs(call, open_jobs, emit, server=None, stop=STOP.requested)
-    if config.endpoint is not None:
-        key = endpoint.key_of(config.api_key_env, os.environ, "api_key_env")
-        call = _call(config, open_jobs, server_folder, address=config.endpoint, key=key)
-        remote = endpoint.RemoteServer(config.endpoint)
-        return run_jobs(call, open_jobs, emit, server=remote, stop=STOP.requested)
-    emit(events.STAGE, name="model", detail=served.model)
-    deployment = server_config(config, served)
-    with temporary_server(server_folder, deployment, machine, stop=STOP.requested) as server:
-        if server is None:
-            return False
-        if comparison := run_folder.newest_event(server_folder, events.PARITY):
-            emit(events.PARITY, models=comparison["models"])
-        emit(events.SERVED, url=server.url, models=list(server.models), engine=config.engine)
-        address = endpoint.base_of(server.url)
-        call = _call(config, open_jobs, server_folder, address=address, key=server.key)
-        return run_jobs(call, open_jobs, emit, server=server.run, stop=STOP.requested)
-
-
-def _call(
-    config: EvaluateConfig,
-    open_jobs: Sequence[Job],
-    server_folder: Path,
-    *,
-    address: str,
-    key: str | None,
-) -> ToolCall:
-    keys = {
-        tool_requests.KEY: key,
-        tool_requests.JUDGE_KEY: endpoint.key_of(config.judge_key_env, os.environ, "judge_key_env"),
-    }
-    env = {name: key for name, key in keys.items() if key}
-    return ToolCall(
-        "evalscope",
-        tool_requests.evalscope_request(config, address, open_jobs),
-        server_folder,
-        env | _no_proxy(),
-        _engine_secrets(config),
-    )
-
-
-def _engine_secrets(config: EvaluateConfig) -> frozenset[str]:
-    """Return the variables whose secrets the engine needs, to download benchmarks."""
-    selected = select_benchmarks(as_list(config.benchmarks), config.benchmark_dir)
-    is_download = any(benchmark.folder is None for benchmark in selected)
-    tokens = HUB_TOKENS.get(config.hub, ()) if is_download else ()
-    return frozenset((*tokens, *PROXY_VARIABLES))
-
-
-def _no_proxy() -> dict[str, str]:
-    """Exclude this machine from a proxy that the environment sets."""
-    names = [name for name in os.environ.get("NO_PROXY", "").split(",") if name]
-    local = ",".join(dict.fromkeys([*names, "127.0.0.1", "localhost"]))
-    return {"NO_PROXY": local, "no_proxy": local}
 
 
 def run_name(config: EvaluateConfig) -> str:
@@ -390,9 +243,9 @@ EVALUATE: Task[EvaluateConfig] = Task(
     resolve=resolve,
     run=run,
     run_name=run_name,
-    effects=effects_of,
+    effects=effects,
     check=check,
-    with_absolute_paths=with_absolute_paths,
+    with_absolute_paths=lambda config: with_absolute_rows(with_absolute_paths(config)),
     engines=engines,
     outputs=outputs,
     forecast=forecast,

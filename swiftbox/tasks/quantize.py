@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from swiftbox.config.groups import DatasetSource, as_list
+from swiftbox.config.groups import as_list
 from swiftbox.config.merge import MergeConfig
 from swiftbox.config.quantize import QuantizeConfig
 from swiftbox.config.references import is_reference
@@ -44,7 +44,7 @@ from swiftbox.runs.plain_files import read_record
 from swiftbox.tasks import merge
 from swiftbox.tasks.checks import (
     OnRemark,
-    absolute,
+    absolute_sources,
     inspect_model,
     output_location,
     require_loadable,
@@ -101,18 +101,9 @@ def with_absolute_paths(config: QuantizeConfig) -> QuantizeConfig:
         changes |= {name: getattr(absolute_merge, name) for name in names}
     elif config.model is not None:
         changes["model"] = str(locate(config.model, key="model", hub=config.hub) or config.model)
-    data = config.calibration_dataset
-    if isinstance(data, str):
-        changes["calibration_dataset"] = absolute(data)
-    elif data is not None:
-        changes["calibration_dataset"] = [_absolute(source) for source in data]
+    if config.calibration_dataset is not None:
+        changes["calibration_dataset"] = absolute_sources(config.calibration_dataset)
     return config.model_copy(update=changes)
-
-
-def _absolute(source: str | DatasetSource) -> str | DatasetSource:
-    if isinstance(source, str):
-        return absolute(source)
-    return source.model_copy(update={"path": absolute(source.path)})
 
 
 def check(config: QuantizeConfig, on_remark: OnRemark) -> None:

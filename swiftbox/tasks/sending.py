@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from swiftbox.config.groups import DATASET_KEYS, MODEL_KEYS, DatasetSource, as_list
+from swiftbox.config.own_rows import ROW_WORDS
 from swiftbox.config.pipeline import PipelineConfig
 from swiftbox.config.references import is_reference, is_served_address
 from swiftbox.config.task import TaskConfig
@@ -146,7 +147,7 @@ def _datasets(config: TaskConfig) -> Iterator[str]:
         entry.model_dump() if isinstance(entry, DatasetSource) else entry
         for key in DATASET_KEYS
         for entry in as_list(getattr(config, key, None) or [])
-        if not is_reference(entry)
+        if not is_reference(entry) and not (key == "test_dataset" and entry in ROW_WORDS)
     ]
     with contextlib.suppress(UserError):
         for source in parse_sources(entries, columns={}):

@@ -36,6 +36,7 @@ from swiftbox.tasks.checks import (
     OnRemark,
     absolute,
     absolute_function,
+    absolute_sources,
     ignored,
     inspect_model,
     report,
@@ -150,21 +151,10 @@ def with_absolute_paths(config: TrainConfig) -> TrainConfig:
     changes |= tokens_from_files(config)
     if names := config.model_dump().get("reward_funcs"):
         changes["reward_funcs"] = [absolute_function(name) for name in as_list(names)]
-    changes["dataset"] = _absolute_sources(config.dataset)
+    changes["dataset"] = absolute_sources(config.dataset)
     if config.val_dataset is not None:
-        changes["val_dataset"] = _absolute_sources(config.val_dataset)
+        changes["val_dataset"] = absolute_sources(config.val_dataset)
     return config.model_copy(update=changes)
-
-
-def _absolute_sources(named: str | list[str | DatasetSource]) -> str | list[str | DatasetSource]:
-    if isinstance(named, str):
-        return absolute(named)
-    return [
-        absolute(source)
-        if isinstance(source, str)
-        else source.model_copy(update={"path": absolute(source.path)})
-        for source in named
-    ]
 
 
 def _check_model(config: TrainConfig, inspection: Inspection, on_remark: OnRemark) -> None:

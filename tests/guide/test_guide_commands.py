@@ -146,23 +146,27 @@ def test_an_engine_is_installed_and_removed_as_the_page_says(
 
 
 EVALUATE = (
+    "swiftbox run configs/evaluate.yaml adapter=runs/my-lora benchmarks=none",
+    "swiftbox run configs/evaluate.yaml adapter=runs/my-lora benchmarks=none "
+    "test_dataset=test.jsonl",
     "swiftbox run configs/evaluate.yaml adapter=runs/my-lora",
     "swiftbox run configs/evaluate.yaml adapter=runs/my-lora benchmarks=sample_ceval,sample_mmlu",
     "swiftbox run configs/evaluate.yaml adapter=runs/my-lora benchmarks=sample_mmlu "
     "backend=lm_eval",
 )
-"""Planned and checked here, carried out by tests/tasks/test_evaluate_run.py."""
+"""Planned and checked here, carried out by test_evaluate_run.py and test_evaluate_own_rows.py."""
 
 
 @pytest.mark.parametrize("command", EVALUATE)
 def test_an_evaluation_is_started_as_the_page_says(
     command: str, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from adapters import make_adapter, make_run
+    from recorded_training import recorded
 
     monkeypatch.setenv("MODELSCOPE_ENDPOINT", "http://127.0.0.1:9")  # where nothing listens
     monkeypatch.chdir(tmp_path)
-    make_run(make_adapter(tiny, tmp_path / "runs" / "my-lora" / "model"), tiny)
+    recorded(tiny, tmp_path, "runs/my-lora", val_size=2)
+    write_chats(tmp_path / "test.jsonl", 3)
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     _, _, preset, *overrides = shlex.split(command)
     planned = plan(load(Path(preset), overrides).config, made_up("cpu"))

@@ -194,6 +194,32 @@ def _encode_all(
     sources: Sequence[RowSource], encoder: ExampleEncoder, report: dict[str, Any]
 ) -> Iterator[Sample]:
     """Yield the samples of all examples in order; fill `report` with the result of the check."""
+    for _, encoded in _encode_each(sources, encoder, report):
+        yield from encoded.samples
+
+
+def examples_at(
+    sources: Sequence[RowSource], encoder: ExampleEncoder, indices: Sequence[int]
+) -> list[tuple[Example, Origin]]:
+    """Return the examples, with file and line, of the samples with these indices, in their order.
+
+    The indices are those of `encoded_samples` of the same sources, which are encoded once more.
+    """
+    chosen = set(indices)
+    examples: dict[int, tuple[Example, Origin]] = {}
+    first = 0
+    for taken, encoded in _encode_each(sources, encoder, {}):
+        for index in range(first, first + len(encoded.samples)):
+            if index in chosen:
+                examples[index] = (taken.example, taken.origin)
+        first += len(encoded.samples)
+    return [examples[index] for index in indices]
+
+
+def _encode_each(
+    sources: Sequence[RowSource], encoder: ExampleEncoder, report: dict[str, Any]
+) -> Iterator[tuple[_Taken, EncodedExample]]:
+    """Yield all examples encoded; fill `report` with the result of the check."""
     config, renderer, account = encoder.config, encoder.renderer(), Account()
     examples = iterate_examples(
         sources,
@@ -216,7 +242,7 @@ def _encode_all(
                 account.add(encoded.account, f"{file}:{line}")
             else:  # counted when all rows were rendered; its tokens are those of the rows taken
                 account.count(SAMPLED_TOKENS, encoded.account.counts[EACH_TOKENS])
-            yield from encoded.samples
+            yield taken, encoded
     examples.refuse(refused)
     examples.require_usable()
     if renderer is not None:
