@@ -145,14 +145,12 @@ def test_an_engine_is_installed_and_removed_as_the_page_says(
     assert list((tmp_path / "home" / "engines").iterdir()) == []
 
 
-EVALUATE = (
-    "swiftbox run configs/evaluate.yaml adapter=runs/my-lora benchmarks=none",
-    "swiftbox run configs/evaluate.yaml adapter=runs/my-lora benchmarks=none "
-    "test_dataset=test.jsonl",
-    "swiftbox run configs/evaluate.yaml adapter=runs/my-lora",
-    "swiftbox run configs/evaluate.yaml adapter=runs/my-lora benchmarks=sample_ceval,sample_mmlu",
-    "swiftbox run configs/evaluate.yaml adapter=runs/my-lora benchmarks=sample_mmlu "
-    "backend=lm_eval",
+EVALUATE = tuple(
+    f"swiftbox run configs/evaluate.yaml adapter=runs/my-lora {settings}".rstrip()
+    for settings in (
+        *("benchmarks=none", "benchmarks=none test_dataset=test.jsonl", ""),
+        *("benchmarks=sample_ceval,sample_mmlu", "benchmarks=sample_mmlu backend=lm_eval"),
+    )
 )
 """Planned and checked here, carried out by test_evaluate_run.py and test_evaluate_own_rows.py."""
 

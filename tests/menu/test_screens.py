@@ -48,7 +48,10 @@ WALKS = {
     "merge": ("merge-mine.yaml", [NEWEST, ENTER, choice(1), choice(2)]),
     "quantize": ("bnb-mine.yaml", [AN_ADAPTER, NEWEST, *[ENTER] * 4]),
     "deploy": ("deploy-mine.yaml", [AN_ADAPTER, NEWEST, *[ENTER] * 4]),
-    "evaluate": ("evaluate-mine.yaml", [AN_ADAPTER, NEWEST, choice(2), ENTER, "5" + ENTER, ENTER]),
+    "evaluate": (
+        "evaluate-mine.yaml",
+        [AN_ADAPTER, NEWEST, ENTER, choice(2), ENTER, "5" + ENTER, ENTER],
+    ),
 }
 """The file that a walk saves, and its answers after the choice of the task."""
 
@@ -92,7 +95,7 @@ def test_a_yaml_of_this_folder_is_opened_unchanged(
 def test_missing_benchmarks_are_replaced_by_the_samples_with_one_key(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    ceval_and_mmlu = [AN_ADAPTER, NEWEST, *[ENTER] * 4]
+    ceval_and_mmlu = [AN_ADAPTER, NEWEST, *[ENTER] * 5]
     walk(entry("evaluate"), *ceval_and_mmlu, ENTER, HOME)
     shown = capsys.readouterr().out
     assert shown.index("error: benchmarks: ") < shown.index("[sample_ceval, sample_mmlu]")
