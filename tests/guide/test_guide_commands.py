@@ -152,7 +152,7 @@ EVALUATE = tuple(
         *("benchmarks=sample_ceval,sample_mmlu", "benchmarks=sample_mmlu backend=lm_eval"),
     )
 )
-"""Planned and checked here, carried out by test_evaluate_run.py and test_evaluate_own_rows.py."""
+"""Planned and checked here; carried out by the tests of tasks."""
 
 
 @pytest.mark.parametrize("command", EVALUATE)
@@ -163,8 +163,7 @@ def test_an_evaluation_is_started_as_the_page_says(
 
     monkeypatch.setenv("MODELSCOPE_ENDPOINT", "http://127.0.0.1:9")  # where nothing listens
     monkeypatch.chdir(tmp_path)
-    recorded(tiny, tmp_path, "runs/my-lora", val_size=2)
-    write_chats(tmp_path / "test.jsonl", 3)
+    write_chats(recorded(tiny, tmp_path, "runs/my-lora", val_size=2) / "../../test.jsonl", 3)
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     _, _, preset, *overrides = shlex.split(command)
     planned = plan(load(Path(preset), overrides).config, made_up("cpu"))
