@@ -30,7 +30,7 @@ if TYPE_CHECKING:  # a check without an adapter needs no config of a merge
 MERGEABLE = ("LORA", "ADALORA", "IA3", "OFT", "VERA")
 """Kinds that change the base model's weights; DoRA and rsLoRA are of the kind LORA."""
 
-TRAININGS = ("train", "extract", "mix")
+TRAININGS = ("train", "merge", "extract", "mix")
 """Tasks whose result has `model` as its base."""
 
 MAX_RECORD_BYTES = 2**20

@@ -13,6 +13,7 @@ from swiftbox.models.adapters import Adapter
 from swiftbox.models.model_pairs import (
     NamedWeights,
     require_one_architecture,
+    require_same_names,
     resized_tables,
 )
 from swiftbox.models.requirements import WARNING, Remark
@@ -21,6 +22,13 @@ from swiftbox.models.token_ids import token_ids
 
 PLAIN_STARTS = (True, False, None, "gaussian", "orthogonal", "eva")
 """Values of init_lora_weights with which an adapter is a change of its base."""
+
+
+VARIANTS = (
+    *("kasa_config", "velora_config", "arrow_config", "monteclora_config"),
+    *("use_qalora", "use_bdlora", "layer_replication", "alora_invocation_tokens"),
+)
+"""Settings of peft with which a layer adds something else than the product of its factors."""
 
 
 def require_sums(adapters: Sequence[Adapter]) -> None:
@@ -54,6 +62,7 @@ def _beyond_sum(adapter: Adapter) -> str:
         if adapter.kind != "LORA"
         else "",
         text("it is a DoRA", "它是 DoRA") if config.get("use_dora") else "",
+        *(text(f"it sets {key}", f"它设了 {key}") for key in VARIANTS if config.get(key)),
         text("it trained biases", "它训练了偏置") if has_bias else "",
         text(f"it trained {saved} completely", f"它完整训练了 {saved}") if saved else "",
         text("it has new tokens", "它含新增词元") if config.get("trainable_token_indices") else "",
@@ -106,6 +115,7 @@ def require_mixable_models(
     first, *others = models
     for other in (*others, *([base_model] if base_model else [])):
         yield from require_one_architecture(first, other)
+        require_same_names(first, other)
         for name in resized_tables(first, other):
             raise _other_rows(name, first, other)
         _require_same_tokens(first, other)

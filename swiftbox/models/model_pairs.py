@@ -35,6 +35,9 @@ TABLES = re.compile(
 )
 """Tables whose rows are the vocabulary.  # (V, H)"""
 
+LAYERS = re.compile(r"(?:.*\.)?(?:num_hidden_layers|num_layers|n_layers?|depth) ")
+"""Settings that say how many layers there are, with their values."""
+
 LISTED = 4
 
 
@@ -79,6 +82,15 @@ def require_one_architecture(base_model: NamedWeights, tuned: NamedWeights) -> I
         )
     require_same_shapes(base_model, tuned)
     different = list(_different_settings(*configs))
+    layers = [setting for setting in different if LAYERS.match(setting)]
+    if layers:
+        raise _mismatch(
+            tuned,
+            text(
+                f"config.json differs from that of {base_model.name}: {layers[0]}",
+                f"config.json 与 {base_model.name} 不同：{layers[0]}",
+            ),
+        )
     if different:
         yield Remark(WARNING, tuned.key, _differs(tuned, base_model.name, different))
 
@@ -98,21 +110,24 @@ def require_same_shapes(base_model: NamedWeights, tuned: NamedWeights) -> None:
                     f"{name} 为 {sizes[0]}，在 {base_model.name} 中为 {sizes[1]}",
                 ),
             )
+
+
+def require_same_names(first: NamedWeights, other: NamedWeights) -> None:
+    """Raise ConfigError for tensors that only one of two models stores; heads may be tied."""
     missing = [
         name
-        for name in sorted(base_model.weights.shapes.keys() ^ tuned.weights.shapes.keys())
+        for name in sorted(first.weights.shapes.keys() ^ other.weights.shapes.keys())
         if name.removesuffix(".weight").rpartition(".")[2] not in HEADS
     ]
-    common = base_model.weights.shapes.keys() & tuned.weights.shapes.keys()
-    if missing and common:
-        where = base_model if missing[0] in base_model.weights.shapes else tuned
+    if missing:
+        owner = first if missing[0] in first.weights.shapes else other
         raise _mismatch(
-            tuned,
+            other,
             text(
-                f"{counted(len(missing), 'tensor')} in only one of it and {base_model.name} "
-                f"({missing[0]} in {where.name})",
-                f"它与 {base_model.name} 相比有 {len(missing)} 个张量只存在于其中之一"
-                f"（{missing[0]} 在 {where.name} 中）",
+                f"{counted(len(missing), 'tensor')} in only one of it and {first.name} "
+                f"({missing[0]} in {owner.name})",
+                f"它与 {first.name} 相比有 {len(missing)} 个张量只存在于其中之一"
+                f"（{missing[0]} 在 {owner.name} 中）",
             ),
         )
 

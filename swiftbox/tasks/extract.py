@@ -48,6 +48,7 @@ from swiftbox.tasks.tuned_models import (
     fetch_tuned,
     local_folder,
     recorded_base,
+    same_folder,
     without_base,
 )
 
@@ -103,6 +104,8 @@ def _require_pair(config: ExtractConfig, folder: Path, on_remark: OnRemark) -> N
     if config.model is None:
         raise without_base(config.tuned_model)
     base_model = local_folder(config.model, "model", config.hub)
+    if base_model == tuned:
+        raise same_folder(config.tuned_model)
     if base_model is not None:
         _require_extractable(config, (base_model, tuned), folder, on_remark)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from swiftbox.models.merge_checks import (
 from swiftbox.models.mix_checks import other_templates, require_mixable_models, require_sums
 from swiftbox.models.mix_resources import require_adapter_mix_resources, require_mix_resources
 from swiftbox.models.model_pairs import NamedWeights, read_named
+from swiftbox.models.requirements import NOTE, Remark
 from swiftbox.models.text_models import require_writes_text
 from swiftbox.models.vocabulary_rows import require_rows_of_tokens
 from swiftbox.tasks.checks import OnRemark
@@ -85,6 +86,8 @@ def require_mixable_adapters(
     for adapter in adapters:
         require_writes_text(adapter.folder, "adapter")
     require_sums(adapters)
+    for remark in _quantized_bases(adapters):
+        place.on_remark(remark)
     with_tokenizer = {str(part.folder): part.folder for part in adapters if part.has_tokenizer}
     for remark in other_templates(with_tokenizer, "adapter"):
         place.on_remark(remark)
@@ -96,6 +99,22 @@ def require_mixable_adapters(
         require_rows_of_tokens(base_folder, weights.shapes, [adapter])
     require_adapter_mix_resources(weights, adapters, place.folder, config)
     return weights
+
+
+def _quantized_bases(adapters: Sequence[Adapter]) -> Iterator[Remark]:
+    """Yield a remark on adapters that were trained on a quantized base."""
+    for adapter in adapters:
+        quantization = adapter.training.quantization if adapter.training else None
+        if quantization is not None:
+            yield Remark(
+                NOTE,
+                "adapter",
+                text(
+                    f"{adapter.folder} was trained on {quantization} weights; the mix is compared "
+                    "on the full base",
+                    f"{adapter.folder} 在 {quantization} 权重上训练；混合结果在完整基座上核对",
+                ),
+            )
 
 
 def require_mixable(

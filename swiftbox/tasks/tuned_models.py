@@ -54,6 +54,14 @@ def without_base(name: str) -> ConfigError:
     )
 
 
+def same_folder(name: str) -> ConfigError:
+    """Return the error for a model that is given as its own base."""
+    return ConfigError(
+        text(f"{KEY}: {name} is the base itself", f"{KEY}：{name} 就是基座本身"),
+        hint=text("set model to the model it was trained from", "请将 model 设为其训练前的模型"),
+    )
+
+
 def local_folder(name: str, key: str, hub: str) -> Path | None:
     """Return the folder of a model that is on this machine; None for one that is not yet."""
     folder = locate_recorded(name, key=key, hub=hub)

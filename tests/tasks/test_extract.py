@@ -65,8 +65,13 @@ def test_a_base_of_other_sizes_is_refused(tiny: Path, tuned: Path, tmp_path: Pat
     config.num_hidden_layers = 1
     config.layer_types = config.layer_types[:1]
     AutoModelForCausalLM.from_config(config).save_pretrained(other)
-    with pytest.raises(ConfigError, match="tensors in only one of it and"):
+    with pytest.raises(ConfigError, match="num_hidden_layers 2 / 1"):
         TaskRun("extract", tuned_model=tuned, model=other)
+
+
+def test_a_model_is_not_its_own_base(tuned: Path) -> None:
+    with pytest.raises(ConfigError, match="is the base itself"):
+        TaskRun("extract", tuned_model=tuned, model=tuned)
 
 
 def test_an_adapter_and_a_quantized_model_are_refused(

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from adapters import make_adapter
+from safetensors.torch import load_file, save_file
 from tiny import build
 from tuned_models import TaskRun, tune
 
@@ -73,6 +74,12 @@ KINDS: dict[str, dict[str, Any]] = {
 }
 
 
+def test_a_variant_of_lora_is_refused(plain: Path, tmp_path: Path) -> None:
+    other = edited(plain, tmp_path / "a", "adapter_config.json", kasa_config={"beta": 1.0})
+    with pytest.raises(ConfigError, match="it sets kasa_config"):
+        TaskRun("mix", adapter=[str(plain), str(other)])
+
+
 @pytest.mark.parametrize("reason", KINDS)
 def test_adapters_that_are_not_sums_of_products_are_refused_with_a_merge(
     reason: str, tiny: Path, plain: Path, tmp_path: Path
@@ -129,6 +136,15 @@ def test_models_of_other_sizes_and_tokens_are_refused(
         TaskRun("mix", tuned_model=[str(tuned), str(larger)])
     with pytest.raises(ConfigError, match=r"its class is .*Llama"):
         TaskRun("mix", tuned_model=[str(tuned), str(build("llama", tmp_path / "llama"))])
+    renamed = shutil.copytree(tuned, tmp_path / "renamed")
+    weights = load_file(renamed / "model.safetensors")
+    save_file(
+        {name.removeprefix("model."): value for name, value in weights.items()},
+        renamed / "model.safetensors",
+        metadata={"format": "pt"},
+    )
+    with pytest.raises(ConfigError, match="tensors in only one of it and"):
+        TaskRun("mix", tuned_model=[str(tuned), str(renamed)])
     content = json.loads((tuned / "tokenizer.json").read_text("utf-8"))
     vocabulary = content["model"]["vocab"]
     first, second = sorted(vocabulary, key=vocabulary.__getitem__)[300:302]
