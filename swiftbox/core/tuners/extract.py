@@ -42,7 +42,6 @@ from swiftbox.core.tuners.model_changes import (
     compare_weights,
 )
 from swiftbox.core.tuners.saved_config import sort_names
-from swiftbox.core.tuners.targets import shortest_names
 from swiftbox.core.tuners.written_adapter import (
     cast_finite,
     ending_in,
@@ -225,10 +224,21 @@ def _adapter_config(
 ) -> Any:
     config = lora_config(base_model, factors, job.base_name, job.revision)
     modules = list(saved.modules)
-    config.modules_to_save = shortest_names(base_model, modules) if modules else None
+    config.modules_to_save = _short_saved(base_model, modules) or None
     config.bias = "lora_only" if saved.biases else "none"
     config.ensure_weight_tying = _keeps_tie(base_model, saved)
     return config
+
+
+def _short_saved(base_model: Any, modules: Sequence[str]) -> list[str]:
+    """Return the last parts of names if these select the same modules, otherwise the names.
+
+    peft takes every module whose name ends in them, also within a word: `proj` means `q_proj` too.
+    """
+    ends = sorted({name.rpartition(".")[2] for name in modules})
+    names = [name for name, _ in base_model.named_modules()]
+    selected = {name for name in names if any(name.endswith(end) for end in ends)}
+    return ends if selected == set(modules) else list(modules)
 
 
 def _keeps_tie(base_model: Any, saved: SavedParts) -> bool:

@@ -89,7 +89,7 @@ def test_a_full_rank_adapter_with_every_change_is_the_tuned_model(
 @pytest.fixture(scope="module")
 def rank_4(tiny: Path, tuned: Path, tmp_path_factory: pytest.TempPathFactory) -> TaskRun:
     out = tmp_path_factory.mktemp("rank") / "out"
-    return extracted(tiny, tuned, out, lora_rank=4, modules_to_save=["lm_head"])
+    return extracted(tiny, tuned, out, lora_rank=4, modules_to_save=["lm_head", "norm"])
 
 
 def test_the_factors_of_a_layer_are_the_best_of_their_rank(
@@ -135,7 +135,9 @@ def test_changes_that_are_left_out_are_named_with_their_sizes(
     (warning,) = [fields for name, fields in run.events if name == "warning"]
     assert "embed_tokens.weight x1 (1" in warning["message"]  # 0.02 of 0.2: 10 %
     assert "other_changes: save keeps them" in warning["message"]
-    assert run.figures["saved"] == ["lm_head"]
+    assert run.figures["saved"] == ["lm_head", "model.norm"]
+    weights = ["lm_head.weight", "model.norm.weight"]  # not those whose names end in norm too
+    assert sorted(read_adapter(run.folder).full_weights) == weights
     before, after = (load_file(folder / "model.safetensors") for folder in (tiny, tuned))
     for name, share in run.figures["dropped"].items():
         change = (after[name] - before[name]).double().norm() / before[name].double().norm()
