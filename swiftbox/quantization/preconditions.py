@@ -109,7 +109,7 @@ def _require_no_experts(folder: Path, stored: Mapping[str, Any], config: Quantiz
                 "unquantized",
                 f"method: bnb 只量化线性层；{folder} 的专家权重不是线性层，会原样保留",
             ),
-            hint=text("set method: gptq", "设 method: gptq"),
+            hint=text("set method: gptq or gguf", "设 method: gptq 或 gguf"),
         )
 
 
@@ -151,8 +151,8 @@ def _require_packable(headers: tensors.TensorHeaders, config: QuantizeConfig) ->
                 f"输入为 {PACKED_WIDTH} 的倍数；{module} 为 {outputs} x {inputs}",
             ),
             hint=text(
-                "set method: gptq or bnb" if is_awq else "set method: bnb",
-                "设 method: gptq 或 bnb" if is_awq else "设 method: bnb",
+                "set method: gptq, bnb or gguf" if is_awq else "set method: bnb or gguf",
+                "设 method: gptq、bnb 或 gguf" if is_awq else "设 method: bnb 或 gguf",
             ),
         )
 
@@ -242,8 +242,20 @@ def require_device_room(folder: Path, config: QuantizeConfig, machine: Machine) 
                 f"{size(largest)}",
                 f"量化需要单个设备有 {size(int(required))} 显存，最大的设备有 {size(largest)}",
             ),
-            hint=text(
-                "set method: gptq, which keeps one layer on the device at a time",
-                "设 method: gptq（设备上一次只放一层）",
-            ),
+            hint=_with_less_on_the_device(config.method),
         )
+
+
+def _with_less_on_the_device(method: str) -> str:
+    """Return the methods that keep less on the device than this one."""
+    if method == "gguf":  # its measurement keeps one layer there, as every other method does
+        return text("quantize on another machine", "请换一台机器量化")
+    if method == "bnb":
+        return text(
+            "set method: gptq or gguf, which keep one layer on the device at a time",
+            "设 method: gptq 或 gguf（设备上一次只放一层）",
+        )
+    return text(
+        "set method: gguf, which needs the device for its measurement only",
+        "设 method: gguf（仅在测量时使用设备）",
+    )
