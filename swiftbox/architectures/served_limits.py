@@ -17,9 +17,9 @@ def uncached_error(kinds: Iterable[str]) -> MachineError:
             f"engine: builtin：该模型的缓存不只是键和值（{listed}）",
         ),
         hint=text(
-            "set engine: vllm; to chat, deploy it with engine: vllm and give its address as "
-            "endpoint",
-            "设 engine: vllm；如需对话，请先以 engine: vllm 部署，再以其地址作为 endpoint",
+            "deploy it with engine: vllm on a machine that vLLM supports; to chat, give its "
+            "address as endpoint",
+            "请在 vLLM 支持的机器上以 engine: vllm 部署；如需对话，以其地址作为 endpoint",
         ),
     )
 

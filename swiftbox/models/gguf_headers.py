@@ -105,7 +105,7 @@ def _invalid(path: Path, reason: str) -> ResultError:
             f"{path.name} is not a complete GGUF file ({reason})",
             f"{path.name} 不是完整的 GGUF 文件（{reason}）",
         ),
-        hint=text("write it again", "请重新生成"),
+        hint=text("download it or quantize the model again", "请重新下载或重新量化"),
     )
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from swiftbox.architectures.served_limits import beyond_positions_error
 from swiftbox.config.deploy import DeployConfig
-from swiftbox.errors import ConfigError, MachineError
+from swiftbox.errors import ConfigError, MachineError, raise_together
 from swiftbox.formatting import size
 from swiftbox.language import text
 
@@ -174,30 +174,40 @@ def environment(inherited: Mapping[str, str]) -> dict[str, str]:
 
 def require_servable(config: DeployConfig) -> None:
     """Raise ConfigError for settings that llama.cpp's server does not have."""
-    problem = _unsupported(config)
-    if problem:
-        raise ConfigError(
-            f"engine: llama_cpp: {problem}",
-            hint=text(
+    raise_together(
+        [
+            ConfigError(f"engine: llama_cpp: {problem}", hint=hint)
+            for problem, hint in _unsupported(config)
+        ]
+    )
+
+
+def _unsupported(config: DeployConfig) -> Iterator[tuple[str, str]]:
+    """Yield what the server does not have, and what to do without it."""
+    if config.adapter or config.adapters:
+        yield (
+            text("it serves a GGUF file without adapters", "它只部署 GGUF 文件，不支持适配器"),
+            text(
                 "merge adapters into the file: task: quantize with method: gguf and adapter; "
                 "or serve the model before it is quantized",
                 "请将适配器并入文件：task: quantize，设 method: gguf 与 adapter；"
                 "或部署量化前的模型",
             ),
         )
-
-
-def _unsupported(config: DeployConfig) -> str:
-    if config.adapter or config.adapters:
-        return text("it serves a GGUF file without adapters", "它只部署 GGUF 文件，不支持适配器")
     if config.adapter_loading:
-        return text("adapter_loading: it loads no adapters", "adapter_loading：它不加载适配器")
-    if config.tensor_parallel_size > 1:
-        return text(
-            f"tensor_parallel_size: {config.tensor_parallel_size}: it divides a model by layers",
-            f"tensor_parallel_size：{config.tensor_parallel_size}：它按层切分模型",
+        yield (
+            text("adapter_loading: it loads no adapters", "adapter_loading：它不加载适配器"),
+            text("remove adapter_loading", "请去掉 adapter_loading"),
         )
-    return ""
+    if config.tensor_parallel_size > 1:
+        size = config.tensor_parallel_size
+        yield (
+            text(
+                f"tensor_parallel_size: {size}: it divides a model by layers",
+                f"tensor_parallel_size：{size}：它按层切分模型",
+            ),
+            text("set tensor_parallel_size: 1", "请设 tensor_parallel_size: 1"),
+        )
 
 
 def require_plain_name(name: str) -> None:

@@ -149,12 +149,15 @@ def require_gguf(config: DeployConfig) -> None:
 def require_builtin(config: DeployConfig, engine: str) -> None:
     """Raise ConfigError for a setting that only the builtin server has."""
     if config.tools_in_prompt and engine != "builtin":
+        remove = text("remove tools_in_prompt", "请去掉 tools_in_prompt")
+        builtin = text("set engine: builtin", "设 engine: builtin")
         raise ConfigError(
             text(
                 f"tools_in_prompt: only the builtin server has it, and engine is {engine}",
                 f"tools_in_prompt：仅内置服务支持，而当前 engine 为 {engine}",
             ),
-            hint=text("set engine: builtin", "设 engine: builtin"),
+            # A GGUF file is served by llama.cpp alone.
+            hint=remove if engine == "llama_cpp" else text(", or ", "，或").join((builtin, remove)),
         )
 
 
