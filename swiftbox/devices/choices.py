@@ -174,17 +174,27 @@ def choose_distributed(machine: Machine, requested: str, devices: int | None = N
     if requested == "none":
         return Choice(requested, as_requested())
     if count < 2 and not lacks(machine, STRATEGIES[requested]):
-        raise MachineError(
-            text(
-                f"distributed: {requested} needs several devices; this machine has one",
-                f"distributed：{requested} 需要多个设备，本机只有一个",
-            ),
-            hint=text(
-                "set distributed: auto, or num_devices", "设 distributed: auto，或 num_devices"
-            ),
-        )
+        raise _too_few_devices(machine, requested)
     require(machine, STRATEGIES[requested], "distributed", requested)
     return Choice(requested, as_requested())
+
+
+def _too_few_devices(machine: Machine, requested: str) -> MachineError:
+    """Return the error for one device; more of them are proposed where there are more."""
+    available = len(machine.devices)
+    problem = text("this machine has one", "本机只有一个")
+    hint = text("set distributed: auto", "设 distributed: auto")
+    if available != 1:  # a CPU takes as many processes as are requested
+        problem = text("num_devices is 1", "而 num_devices 为 1") if available else problem
+        count = available or 2
+        hint += text(f", or num_devices: {count}", f"，或 num_devices: {count}")
+    return MachineError(
+        text(
+            f"distributed: {requested} needs several devices; {problem}",
+            f"distributed：{requested} 需要多个设备，{problem}",
+        ),
+        hint=hint,
+    )
 
 
 def _best_distributed(machine: Machine, count: int) -> Choice:

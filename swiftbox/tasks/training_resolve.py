@@ -181,8 +181,8 @@ def _device_count(config: TrainConfig, machine: Machine) -> int:
                 f"num_devices：要求 {requested} 个，只有 {available} 个",
             ),
             hint=text(
-                f"set num_devices to {available} or less",
-                f"将 num_devices 设为不超过 {available}",
+                f"set num_devices: {available}, or fewer",
+                f"设 num_devices: {available} 或更小",
             ),
         )
     return requested
