@@ -73,7 +73,7 @@ def _conflicts(config: TrainConfig) -> Iterator[Conflict]:
 
 def _evaluation_conflicts(config: TrainConfig) -> Iterator[Conflict]:
     """Yield why a training cannot be judged by its held-out rows."""
-    key: str = config.lr_scheduler_type
+    key = f"lr_scheduler_type: {config.lr_scheduler_type}"
     if config.best_of_evaluations:
         is_early = config.early_stopping_patience is not None
         key = "early_stopping_patience" if is_early else "load_best_model_at_end"
@@ -141,7 +141,7 @@ def _not_with_engine(key: str, stage: str) -> Conflict:
             f"{key}: not available for stage: {stage}, which TRL trains",
             f"{key}：不适用于 stage: {stage}：其训练由 TRL 进行",
         ),
-        text(f"remove {key}", f"去掉 {key}"),
+        text(f"remove {key.partition(':')[0]}", f"去掉 {key.partition(':')[0]}"),
     )
 
 
