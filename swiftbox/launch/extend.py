@@ -104,7 +104,7 @@ def _require_changeable(before: TrainConfig, now: TrainConfig, name: str) -> Non
     if fixed:
         raise _fixed_settings(fixed, name)
     if not set(changed) & set(LENGTH):
-        raise _no_length(name)
+        raise _no_length(before, name)
 
 
 def _extension(folder: Path, *, keeps_best: bool) -> Extension:
@@ -204,20 +204,39 @@ def _fixed_settings(keys: list[str], name: str) -> RunError:
     )
 
 
-def _no_length(name: str) -> ConfigError:
+def _no_length(before: TrainConfig, name: str) -> ConfigError:
+    longer = f"num_train_epochs={math.ceil(2 * before.num_train_epochs)}"
+    if before.max_steps is not None:
+        longer = f"max_steps={2 * before.max_steps}"
     return ConfigError(
         text("how long should it train?", "要训练多久？"),
-        hint=f"swiftbox runs extend {name} num_train_epochs=3",
+        hint=f"swiftbox runs extend {name} {longer}",
     )
 
 
 def _no_checkpoint(folder: Path) -> RunError:
     return RunError(
         text(f"{folder.name} has no complete checkpoint", f"{folder.name} 没有完整的检查点"),
-        hint=text(
-            f"continue its adapter in a new training: adapter: {folder / run_folder.MODEL}",
-            f"在新的训练中继续其适配器：adapter: {folder / run_folder.MODEL}",
-        ),
+        hint=_new_training(folder),
+    )
+
+
+def _new_training(folder: Path) -> str:
+    """Return how to train further without a checkpoint: from the result, or from the start."""
+    model = folder / run_folder.MODEL
+    if (model / "adapter_config.json").is_file():
+        return text(
+            f"continue its adapter in a new training: adapter: {model}",
+            f"在新的训练中继续其适配器：adapter: {model}",
+        )
+    if (model / "config.json").is_file():
+        return text(
+            f"continue its model in a new training: model: {model}",
+            f"在新的训练中继续其模型：model: {model}",
+        )
+    return text(
+        f"train it again, for longer: `swiftbox runs rerun {folder.name} num_train_epochs=...`",
+        f"请重新训练更久：`swiftbox runs rerun {folder.name} num_train_epochs=...`",
     )
 
 
