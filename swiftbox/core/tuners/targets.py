@@ -68,8 +68,21 @@ def chosen_layers(model: Any, targets: Sequence[str]) -> list[str]:
 
 def linear_layers(model: Any) -> list[str]:
     """List the linear layers of the blocks, without the head, routers and other modalities."""
+    if layers := _linear_layers(model):
+        return layers
+    listed = ", ".join(sorted({name.rsplit(".", 1)[-1] for name in _matrices(model)}))
+    raise ConfigError(
+        text(
+            f"target_modules: {type(model).__name__} has no linear layer for all-linear",
+            f"target_modules：all-linear 在 {type(model).__name__} 中找不到线性层",
+        ),
+        hint=text(f"set target_modules: [{listed}]", f"设 target_modules: [{listed}]"),
+    )
+
+
+def _linear_layers(model: Any) -> list[str]:
     heads, parts = head_names(model), other_modalities(model)
-    layers = [
+    return [
         name
         for name, module in model.named_modules()
         if is_linear(module)
@@ -77,18 +90,18 @@ def linear_layers(model: Any) -> list[str]:
         and name.rsplit(".", 1)[-1] not in ROUTERS
         and not part_of(name, parts)
     ]
-    if layers:
-        return layers
-    raise ConfigError(
-        text(
-            f"target_modules: {type(model).__name__} has no linear layer for all-linear",
-            f"target_modules：all-linear 在 {type(model).__name__} 中找不到线性层",
-        ),
-        hint=text(
-            "name the layers; the log lists those of the model",
-            "请写出层名；日志列出了模型中的层",
-        ),
-    )
+
+
+def _matrices(model: Any) -> list[str]:
+    """List the layers with a matrix, of any class, such as Conv1D."""
+    heads = head_names(model)
+    return [
+        name
+        for name, module in model.named_modules()
+        if name not in heads
+        and getattr(getattr(module, "weight", None), "ndim", 0) == 2
+        and not isinstance(module, torch.nn.Embedding)
+    ]
 
 
 def is_linear(module: Any) -> bool:
@@ -121,15 +134,15 @@ def require_matches(model: Any, targets: Sequence[str]) -> None:
     missing = [target for target in targets if not any(_named(name, [target]) for name in names)]
     if not missing:
         return
+    similar = similar_names(missing[0], names)
+    all_linear = text("set target_modules: all-linear; ", "设 target_modules: all-linear；")
+    all_linear = all_linear if _linear_layers(model) else ""
     raise ConfigError(
         text(
             f"target_modules: the model has no layer {', '.join(missing)}",
             f"target_modules：模型中没有层 {', '.join(missing)}",
         ),
-        hint=text(
-            f"set target_modules: all-linear; similar names: {similar_names(missing[0], names)}",
-            f"设 target_modules: all-linear；相近的名称有 {similar_names(missing[0], names)}",
-        ),
+        hint=text(f"{all_linear}similar names: {similar}", f"{all_linear}相近的名称有 {similar}"),
     )
 
 
@@ -266,8 +279,8 @@ def _layers_matching(model: Any, pattern: str) -> list[str]:
             f"target_modules：没有层匹配 {pattern}",
         ),
         hint=text(
-            f"a pattern must match full names, such as {linear_layers(model)[0]}",
-            f"模式须匹配完整名称，例如 {linear_layers(model)[0]}",
+            f"a pattern must match full names, such as {_matrices(model)[0]}",
+            f"模式须匹配完整名称，例如 {_matrices(model)[0]}",
         ),
     )
 
