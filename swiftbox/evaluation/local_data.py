@@ -150,7 +150,10 @@ def _rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
     if row_type(path) is None:
         raise DataError(
             text(f"{path}: cannot be read", f"{path}：无法读取"),
-            hint=", ".join(READERS),
+            hint=text(
+                f"give files of these kinds: {', '.join(READERS)}",
+                f"请给出以下格式的文件：{', '.join(READERS)}",
+            ),
         )
     for line, row in read_rows(path):
         if isinstance(row, RowError):

@@ -29,7 +29,10 @@ def require_one_source(config: EvaluateConfig) -> None:
                 "chat_template_kwargs: backend: lm_eval uses no chat template",
                 "chat_template_kwargs：backend: lm_eval 不使用对话模板",
             ),
-            hint=text("remove it, or set backend: evalscope", "请去掉它，或设 backend: evalscope"),
+            hint=text(
+                "remove chat_template_kwargs, or set backend: evalscope",
+                "请去掉 chat_template_kwargs，或设 backend: evalscope",
+            ),
         )
     _require_servers(config)
 
@@ -43,7 +46,7 @@ def _require_servers(config: EvaluateConfig) -> None:
                     f"{key}: is the key of {server}, which is not set",
                     f"{key}：是 {server} 的密钥，但未设 {server}",
                 ),
-                hint=text(f"remove it, or set {server}", f"请去掉它，或设置 {server}"),
+                hint=text(f"remove {key}, or set {server}", f"请去掉 {key}，或设置 {server}"),
             )
     if (config.judge_endpoint is None) != (config.judge_model is None):
         raise ConfigError(
