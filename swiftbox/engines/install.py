@@ -113,7 +113,12 @@ def _create_venv(python: str, folder: Path, *options: str) -> None:
         raise MachineError(
             text(f"cannot create {folder}", f"无法建立 {folder}")
             + f"\n{(process.stdout + process.stderr).strip()[-1000:]}",
-            hint=f"{python} -m venv",
+            hint=text(
+                f"`{python} -m venv {folder}` must work: install the venv module of this Python "
+                "(python3-venv), or name another one: SWIFTBOX_PYTHON=/path/to/python3",
+                f"`{python} -m venv {folder}` 须能运行：请安装该 Python 的 venv 模块"
+                "（python3-venv），或换用其他 Python：SWIFTBOX_PYTHON=/path/to/python3",
+            ),
         )
 
 
