@@ -158,6 +158,7 @@ def no_models(query: str, options: argparse.Namespace, exact: Model | None) -> C
     machine = f" (--on {options.on})" if options.on else text(" on this machine", "（本机）")
     if exact is not None:
         command = f"swiftbox models --family '{exact.family}' --fits"
+        command += f" --on {options.on}" if options.on else ""
         return ConfigError(
             text(f"{exact.name} cannot be trained{machine}", f"{exact.name} 无法训练{machine}"),
             hint=text(f"models of its family that fit: {command}", f"同系列中可训练的：{command}"),

@@ -31,7 +31,7 @@ def nothing_within(count: int, max_length: int) -> DataError:
             f"none of {count} rows has a token to learn within max_length {max_length}",
             f"在 max_length {max_length} 之内，{count} 行中没有可学习的 token",
         ),
-        hint=text("raise max_length", "增大 max_length"),
+        hint=text("raise max_length, or give shorter rows", "增大 max_length，或换用更短的数据"),
     )
 
 
