@@ -1,4 +1,7 @@
-"""What messages propose exists: every command parses, every key is known, every value possible."""
+"""What messages propose exists: every command parses, every key is known, every value possible.
+
+The hints of refusals are tried too (test_hints_tried.py), but for those with a reason.
+"""
 
 from __future__ import annotations
 
@@ -6,22 +9,45 @@ import ast
 
 import pytest
 from hint_texts import Message, commands, messages, names
-from house_laws import name_of, python_files
+from house_laws import PACKAGE, python_files
 from proposals import constants_of, impossible, verbs
+from refused.commands import COMMANDS
+from refused.reasons import REASONS
+from refused.settings import CASES
+from refused.sites import Module, hints, proposes
 
 Messages = list[tuple[str, Message]]
 
 
 @pytest.fixture(scope="module")
-def package_texts() -> tuple[Messages, frozenset[str]]:
+def trees() -> dict[str, ast.Module]:
+    """Every file of the package, parsed, by its path in the package."""
+    return {
+        path.relative_to(PACKAGE).as_posix(): ast.parse(path.read_text("utf-8"))
+        for path in python_files()
+    }
+
+
+@pytest.fixture(scope="module")
+def package_texts(trees: dict[str, ast.Module]) -> tuple[Messages, frozenset[str]]:
     """Every message of the package with its file, and every word of the other texts."""
-    texts: Messages = []
-    constants = set[str]()
-    for path in python_files():
-        tree = ast.parse(path.read_text("utf-8"))
-        texts += [(name_of(path), message) for message in messages(tree)]
-        constants.update(constants_of(tree))
-    return texts, frozenset(constants)
+    texts = [(name, message) for name, tree in trees.items() for message in messages(tree)]
+    return texts, frozenset(word for tree in trees.values() for word in constants_of(tree))
+
+
+def test_every_hint_that_proposes_something_is_tried_or_has_a_reason(
+    trees: dict[str, ast.Module],
+) -> None:
+    proposing = {
+        place
+        for name, tree in trees.items()
+        for place, texts in hints(Module.of(name, tree)).items()
+        if any(map(proposes, texts))
+    }
+    tried = {case.place for case in (*CASES, *COMMANDS)}
+    assert proposing - tried - set(REASONS) == set(), "give it a case, or a reason"
+    assert set(REASONS) - proposing == set()
+    assert set(REASONS) & tried == set()
 
 
 def test_every_proposal_of_a_message_exists(
