@@ -19,6 +19,7 @@ from pydantic.fields import FieldInfo
 from swiftbox import engines
 from swiftbox.cli.main import parse
 from swiftbox.cli.parser import parser
+from swiftbox.config.fields import literals_of
 from swiftbox.config.groups import DatasetSource
 from swiftbox.config.pipeline import StepPolicy
 from swiftbox.config.presets import presets
@@ -87,6 +88,8 @@ def is_accepted(key: str, value: str) -> bool:
     """Tell whether some config takes the value; true for keys of other things than configs."""
     if key not in fields() or OPEN.search(value):
         return True
+    if "_" not in key and not any(literals_of(field.annotation) for field in fields()[key]):
+        return True  # an English word before a colon, more often than a key
     return any(_accepts(field, value) for field in fields()[key])
 
 

@@ -49,6 +49,12 @@ def require(machine: Machine, capability: str, key: str, value: str, *, instead:
         )
 
 
+def _can(machine: Machine, capability: str) -> bool:
+    """Tell whether the backend, the devices and the installed packages have a capability."""
+    package = BACKENDS[machine.backend].cell(capability).package
+    return not lacks(machine, capability) and (not package or package in machine.versions)
+
+
 def lacks(machine: Machine, capability: str) -> str:
     """Return why the backend or a device lacks a capability; empty if none does."""
     backend = BACKENDS[machine.backend]
@@ -149,8 +155,8 @@ def choose_quantizer(machine: Machine, method: str, bits: int | None) -> Choice:
     """
     row = method if method != "bnb" else f"bnb-{'int8' if bits == 8 else 'nf4'}"
     methods = {"bnb-nf4": "bnb", "bnb-int8": "bnb"}
-    supported = BACKENDS[machine.backend].quantizers
-    others = dict.fromkeys(methods.get(name, name) for name in supported)
+    usable = (name for name, capability in QUANTIZERS.items() if _can(machine, capability))
+    others = dict.fromkeys(methods.get(name, name) for name in usable)
     fix = text("set tuner_type: lora without quant_bits", "设 tuner_type: lora 且不设 quant_bits")
     if alternatives := [name for name in others if name != method]:
         listed = " | ".join(alternatives)

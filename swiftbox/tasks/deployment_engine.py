@@ -149,16 +149,20 @@ def require_gguf(config: DeployConfig) -> None:
 def require_builtin(config: DeployConfig, engine: str) -> None:
     """Raise ConfigError for a setting that only the builtin server has."""
     if config.tools_in_prompt and engine != "builtin":
-        remove = text("remove tools_in_prompt", "请去掉 tools_in_prompt")
-        builtin = text("set engine: builtin", "设 engine: builtin")
         raise ConfigError(
             text(
                 f"tools_in_prompt: only the builtin server has it, and engine is {engine}",
                 f"tools_in_prompt：仅内置服务支持，而当前 engine 为 {engine}",
             ),
-            # A GGUF file is served by llama.cpp alone.
-            hint=remove if engine == "llama_cpp" else text(", or ", "，或").join((builtin, remove)),
+            hint=_without("tools_in_prompt", "builtin", engine),
         )
+
+
+def _without(key: str, owner: str, engine: str) -> str:
+    """Return what to do about a setting of another engine: llama.cpp alone serves a GGUF file."""
+    if engine == "llama_cpp":
+        return text(f"remove {key}", f"请去掉 {key}")
+    return text(f"set engine: {owner}, or remove {key}", f"请设 engine: {owner}，或去掉 {key}")
 
 
 def loading_engines(config: DeployConfig) -> tuple[str, ...]:
@@ -215,7 +219,7 @@ def require_vllm(config: DeployConfig, engine: str, machine: Machine) -> None:
                 f"vllm_args: only vllm takes them, and engine is {engine}",
                 f"vllm_args：仅 vllm 使用，而当前 engine 为 {engine}",
             ),
-            hint=text("set engine: vllm, or remove them", "请设 engine: vllm，或将其移除"),
+            hint=_without("vllm_args", "vllm", engine),
         )
 
 

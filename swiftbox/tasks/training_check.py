@@ -135,7 +135,10 @@ def _check_joined_rows(config: TrainConfig) -> None:
     if config.packing and config.padding_free == "false":
         raise ConfigError(
             text("packing: requires padding_free", "packing：需要启用 padding_free"),
-            hint=text("remove padding_free: false", "去掉 padding_free: false"),
+            hint=text(
+                "set padding_free: true, or packing: false",
+                "设 padding_free: true，或 packing: false",
+            ),
         )
 
 

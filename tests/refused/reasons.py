@@ -9,7 +9,7 @@ ENGINE = "it needs an engine, or an installation: tests/engines"
 FILLED_IN = "the reader fills in what it proposes"
 NETWORK = "it needs a hub or a server: tests/hub, tests/evaluation"
 NUMBERS = "it depends on the numbers that are computed"
-OTHER_MODEL = "it proposes another model, which the reader chooses"
+OTHER_MODEL = "it is about two models or adapters that do not fit, of which the reader has others"
 ROOM = "it needs a disk, memory or device that is full or small"
 RUNNING = "it needs a run that is going on or was stopped: tests/launch, tests/runs"
 TERMINAL = "it is said in the menu, or without a terminal: tests/menu"
@@ -36,7 +36,7 @@ PLACES = {
         engines/preconditions.py:_require_torch_index engines/preconditions.py:find_python
         engines/preconditions.py:refusal engines/preconditions.py:require_installable
         engines/state.py:engine_python engines/tool_runner.py:_result
-        serving/vllm.py:executable tasks/deploy.py:_require_loader devices/probe.py:_no_answer
+        engines/vllm.py:vllm_folder tasks/deployment_engine.py:_no_loader devices/probe.py:_no_answer
         architectures/served_limits.py:uncached_error""",
     FILLED_IN: """
         cli/chat.py:newest converters/conversion.py:_without_rejected
@@ -58,15 +58,24 @@ PLACES = {
         core/training/infinite_loss.py:_infinite_norm core/training/infinite_loss.py:infinite_loss
         core/tuners/initialization.py:_masked_batches core/tuners/initialization.py:forward
         core/tuners/initialization.py:require_calibration core/tuners/llamapro.py:expand
+        core/tuners/written_adapter.py:_overflow core/weights/mix_models.py:_compare_models
+        core/weights/mix_models.py:_not_finite core/tuners/extract_messages.py:equal_models
         core/weights/cast.py:cast_weights quantization/calibration.py:load_pieces
         quantization/verification.py:_perplexity_failure""",
     OTHER_MODEL: """
         config/teacher.py:another_vocabulary models/text_models.py:_writes_no_text
+        core/tuners/extract_messages.py:rows_without_place tasks/tuned_models.py:_is_adapter
+        core/tuners/model_changes.py:_other_shape core/tuners/model_changes.py:_other_weights
+        core/tuners/model_changes.py:_takes_no_factors models/extract_modules.py:_require_targets
+        models/extract_modules.py:require_places_of_rows models/mix_checks.py:require_sums
+        tasks/mix_parts.py:_different_bases
         models/merge_checks.py:require_matching_layers models/merge_checks.py:quantization_of""",
     ROOM: """
         cli/surroundings.py:require_folders core/losses/reference_cache.py:_pair_too_large
         core/training/checkpoint.py:disk_full_error core/training/memory_recovery.py:together_error
         core/training/generated_answers.py:_answer_too_large hub/transfer.py:_no_room
+        models/extract_resources.py:_require_memory models/extract_resources.py:refusal
+        models/mix_resources.py:refusal
         launch/extension.py:_no_room models/merge_resources.py:refusal
         quantization/preconditions.py:refusal quantization/preconditions.py:require_device_room
         serving/llama_cpp.py:_too_little_memory""",

@@ -163,6 +163,14 @@ TRAINING = (
     refused(
         "tasks/training_check.py:_check_joined_rows", TRAIN, packing=True, padding_free="false"
     ),
+    refused(
+        "tasks/training_check.py:_check_joined_rows",
+        TRAIN,
+        packing=True,
+        attn_implementation="flex_attention",
+        machine="cuda",
+    ),
+    refused("devices/choices.py:require", TRAIN, tuner_type="qlora", quant_method="gptq"),
     refused("tasks/training_check.py:_check_adapter", TRAIN, adapter="adapter", tuner_type="full"),
     refused(
         "methods/kto.py:_batch_too_small",
@@ -264,6 +272,22 @@ SERVING = (
         "tasks/deployment_engine.py:choose_served_dtype", DEPLOY, model="gguf", dtype="float16"
     ),
     refused("tasks/deployment_engine.py:require_devices", DEPLOY, tensor_parallel_size=2),
+    refused(
+        "tasks/deployment_engine.py:require_vllm",
+        DEPLOY,
+        model="gguf",
+        vllm_args={"enforce_eager": True},
+    ),
+    refused(
+        "tasks/deployment_engine.py:require_vllm",
+        DEPLOY,
+        vllm_args={"enforce_eager": True},
+        machine=made_up("cuda", vllm="0.20.0"),
+        engine="builtin",
+    ),
+    refused(
+        "tasks/deployment_engine.py:require_vllm", DEPLOY, model="gguf", vllm_args={"seed": 1}
+    ),
     refused(
         "tasks/deployment_engine.py:require_builtin", DEPLOY, model="gguf", tools_in_prompt=True
     ),

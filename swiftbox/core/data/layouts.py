@@ -91,7 +91,10 @@ def _joined_layout(
         if config.packing:
             raise ConfigError(
                 text("packing: requires padding_free", "packing：需要启用 padding_free"),
-                hint=text("remove padding_free: false", "去掉 padding_free: false"),
+                hint=text(
+                    "set padding_free: true, or packing: false",
+                    "设 padding_free: true，或 packing: false",
+                ),
             )
         return PADDED
     dtype = getattr(torch, config.dtype)
