@@ -36,7 +36,8 @@ PLACES = {
         engines/preconditions.py:_require_torch_index engines/preconditions.py:find_python
         engines/preconditions.py:refusal engines/preconditions.py:require_installable
         engines/state.py:engine_python engines/tool_runner.py:_result
-        engines/vllm.py:vllm_folder tasks/deployment_engine.py:_no_loader devices/probe.py:_no_answer
+        engines/vllm.py:vllm_folder tasks/deployment_engine.py:_no_loader
+        devices/probe.py:_no_answer
         architectures/served_limits.py:uncached_error""",
     FILLED_IN: """
         cli/chat.py:newest converters/conversion.py:_without_rejected

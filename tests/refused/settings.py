@@ -285,9 +285,7 @@ SERVING = (
         machine=made_up("cuda", vllm="0.20.0"),
         engine="builtin",
     ),
-    refused(
-        "tasks/deployment_engine.py:require_vllm", DEPLOY, model="gguf", vllm_args={"seed": 1}
-    ),
+    refused("tasks/deployment_engine.py:require_vllm", DEPLOY, model="gguf", vllm_args={"seed": 1}),
     refused(
         "tasks/deployment_engine.py:require_builtin", DEPLOY, model="gguf", tools_in_prompt=True
     ),
