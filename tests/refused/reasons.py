@@ -44,12 +44,15 @@ PLACES = {
         converters/foreign_file.py:_script converters/recognition.py:_unrecognised
         converters/conversion.py:_settle data/findings.py:_too_many
         data/renaming.py:require_known_names hub/content_checks.py:require_usable
+        evaluation/own_rows/measure.py:_no_rows tasks/evaluated_rows.py:select_rows
+        tasks/evaluate_rows_check.py:_require_something
         launch/extend.py:_fixed_settings models/adapters.py:base_of models/adapters.py:_no_adapter
         models/download_request.py:parse_request models/location.py:misspelled_error
         runs/creation.py:create tasks/load.py:require_training
         templates/classified.py:of core/training/parallel.py:for_one_device""",
     NETWORK: """
         evaluation/endpoint.py:_no_list evaluation/endpoint.py:failure
+        evaluation/own_rows/asking.py:_no_answer evaluation/own_rows/judging.py:_no_verdict
         evaluation/run_jobs.py:_server_lost evaluation/benchmarks.py:_data_folder
         hub/download.py:_without_network hub/transfer_errors.py:final_error
         models/known_columns.py:_labelled models/known_columns.py:_problem_of

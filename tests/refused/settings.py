@@ -304,20 +304,20 @@ SERVING = (
 
 EVALUATING = (
     refused(
-        "tasks/evaluate.py:_require_one_source",
+        "tasks/evaluation_conflicts.py:require_one_source",
         EVALUATE,
         endpoint="http://127.0.0.1:9/v1",
         cure={"endpoint": None},
     ),
     refused(
-        "tasks/evaluate.py:_require_one_source",
+        "tasks/evaluation_conflicts.py:require_one_source",
         EVALUATE,
         backend="lm_eval",
         chat_template_kwargs={"a": 1},
     ),
-    refused("evaluation/endpoint.py:require_addresses", EVALUATE, api_key_env="KEY"),
+    refused("tasks/evaluation_conflicts.py:_require_servers", EVALUATE, api_key_env="KEY"),
     refused(
-        "evaluation/endpoint.py:require_addresses",
+        "tasks/evaluation_conflicts.py:_require_servers",
         EVALUATE,
         judge_model="j",
         cure={"judge_model": None},
