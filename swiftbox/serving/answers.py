@@ -36,6 +36,22 @@ class Answer:
         """Return the tokens whose text is complete."""
         return [sampled.token for sampled in self.logs]
 
+    @property
+    def is_visible(self) -> bool:
+        """Tell whether clients see more of it than its tokens."""
+        return bool(self.text or self.reasoning or self.calls or self.finish)
+
+    def followed_by(self, later: Answer) -> Answer:
+        """Return this part and the next as one."""
+        return Answer(
+            self.text + later.text,
+            later.finish,
+            later.tokens,
+            self.logs + later.logs,
+            self.calls + later.calls,
+            self.reasoning + later.reasoning,
+        )
+
 
 @dataclass(frozen=True)
 class ResponseFormat:

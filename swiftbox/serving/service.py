@@ -252,14 +252,19 @@ class Service:
                 for index in range(len(answers)):
                     yield response.opening(index)
             open_answers = len(answers)
+            unsent: dict[int, tuple[Answer, Answer]] = {}
             while open_answers:
                 index, delta = await arrived.get()
-                before = answers[index].so_far()
+                before, waiting = unsent.pop(index, (answers[index].so_far(), Answer()))
                 try:
-                    new = answers[index].take(delta)
+                    new = waiting.followed_by(answers[index].take(delta))
                 except ApiError as problem:
                     yield event(problem.body())
                     return
+                if new.logs and not new.is_visible:
+                    # Some clients drop chunks without text, and their log-probabilities.
+                    unsent[index] = (before, new)
+                    continue
                 yield response.chunk(index, new, before)
                 open_answers -= delta.finish is not None
         prompt_tokens = sum(map(len, prepared.prompts))

@@ -51,6 +51,15 @@ def test_the_bytes_of_a_chat_rebuild_its_text(stream: bool, client: OpenAI) -> N
     assert all(top.bytes is None or bytes(top.bytes) for log in logs[0] for top in log.top_logprobs)
 
 
+def test_log_probabilities_of_a_stream_arrive_with_text(client: OpenAI) -> None:
+    keys: dict[str, Any] = {"messages": [{"role": "user", "content": "hi"}], "logprobs": True}
+    parts = client.chat.completions.create(model="tiny", stream=True, **keys, **RARE)
+    choices = [part.choices[0] for part in parts]
+    with_logs = [choice for choice in choices if choice.logprobs]
+    assert all(choice.delta.content or choice.finish_reason for choice in with_logs)
+    assert any(len(choice.logprobs.content) > 1 for choice in with_logs)
+
+
 @pytest.mark.parametrize("stream", [False, True])
 def test_the_tokens_of_a_completion_rebuild_its_text(stream: bool, client: OpenAI) -> None:
     answer = client.completions.create(
