@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from swiftbox.architectures.choice import LANGUAGE_MODEL, ClassPurpose, ModelClass, find_class
+from swiftbox.architectures.separate_experts import METHODS, SEPARABLE
 from swiftbox.architectures.stored_settings import settings_of
 from swiftbox.formatting import counted
 from swiftbox.language import text
@@ -23,7 +24,7 @@ from swiftbox.runs.asked_child import NOT_KEPT, ChildQuestion
 LOAD = "swiftbox.core.weights.trial_load"
 """The module that loads it."""
 
-ANSWERS = 3
+ANSWERS = 4
 """The version of the answers: those of other versions are asked for again."""
 
 Report = Mapping[str, list[str]]
@@ -31,6 +32,11 @@ Report = Mapping[str, list[str]]
 
 UNCACHED = "uncached"
 """The kinds of caches that the builtin server does not have, in the same report."""
+
+COMBINED = "combined"
+"""A matrix of one expert, where the class has one tensor for all of a layer, in the same report."""
+
+NO_FAULTS = (UNCACHED, COMBINED)
 
 WITHOUT_EFFECT = ("_name_or_path", "transformers_version", "dtype", "torch_dtype", "use_cache")
 """Keys of config.json that decide neither names nor shapes; each saving changes some of them."""
@@ -54,7 +60,7 @@ def placement_remarks(
     if quantization and settings_of(quantization) is None:
         yield _compared_by_module(inspection, choice.name)
     for kind, names in report.items():
-        if names and kind != UNCACHED:
+        if names and kind not in NO_FAULTS:
             message = _message(kind, names, choice.name)
             hint = _install() if kind == NOT_KEPT else original_file()
             yield Remark(ERROR, "weights", f"{inspection.folder}: {message}", hint)
@@ -66,6 +72,21 @@ def uncached_by_builtin(inspection: Inspection) -> list[str]:
         return []
     report: Report = trial_question(inspection, score=False).answer() or {}
     return list(report.get(UNCACHED, ()))
+
+
+def inseparable_experts(inspection: Inspection) -> str:
+    """Return a quantized matrix of an expert that has no module in the class; empty if none.
+
+    Other servers than ours have their own classes.
+    """
+    quantization = inspection.config.get("quantization_config")
+    method = quantization.get("quant_method") if isinstance(quantization, dict) else None
+    if method not in METHODS or inspection.config.get("model_type") in SEPARABLE:
+        return ""
+    if _class_on_trial(inspection, LANGUAGE_MODEL) is None:
+        return ""
+    report: Report = trial_question(inspection, score=False).answer() or {}
+    return next(iter(report.get(COMBINED, ())), "")
 
 
 def _class_on_trial(inspection: Inspection, purpose: ClassPurpose) -> ModelClass | None:

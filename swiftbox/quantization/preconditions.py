@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from swiftbox.architectures.choice import CAUSAL, ClassPurpose, ModelClass, find_class
+from swiftbox.architectures.separate_experts import METHODS, SEPARABLE
 from swiftbox.config.quantize import GROUP_SIZES, GROUPED, QuantizeConfig
 from swiftbox.devices import host
 from swiftbox.devices.backends import BACKENDS
@@ -46,8 +47,8 @@ def require_quantizable(folder: Path, config: QuantizeConfig) -> None:
     stored = read_json(folder / "config.json")
     _require_unquantized(folder, stored)
     _require_language_model(folder, stored, config)
-    _require_no_experts(folder, stored, config)
     headers = tensors.read_headers(folder)
+    _require_quantized_experts(folder, stored, headers, config)
     if not tensors.linear_layers(headers):
         raise ConfigError(
             text(
@@ -101,16 +102,39 @@ def _require_language_model(
     )
 
 
-def _require_no_experts(folder: Path, stored: Mapping[str, Any], config: QuantizeConfig) -> None:
-    if config.method == "bnb" and any(language_part(stored).get(key) for key in EXPERT_KEYS):
-        raise ConfigError(
-            text(
-                f"method: bnb quantizes linear layers only; the experts of {folder} would stay "
-                "unquantized",
-                f"method: bnb 只量化线性层；{folder} 的专家权重不是线性层，会原样保留",
-            ),
-            hint=text("set method: gptq or gguf", "设 method: gptq 或 gguf"),
+def _require_quantized_experts(
+    folder: Path, stored: Mapping[str, Any], headers: tensors.TensorHeaders, config: QuantizeConfig
+) -> None:
+    """Refuse methods that leave experts as they are, or write a form that no class of ours has."""
+    model_type = str(stored.get("model_type"))
+    has_experts = any(language_part(stored).get(key) for key in EXPERT_KEYS)
+    is_stacked = any("experts" in name and len(row.shape) == 3 for name, row in headers.items())
+    if config.method == "gguf" or not (has_experts or is_stacked):
+        return
+    if config.method == "bnb":
+        reason = text(
+            f"method: bnb quantizes linear layers only; the experts of {folder} would stay "
+            "unquantized",
+            f"method: bnb 只量化线性层；{folder} 的专家权重不是线性层，会原样保留",
         )
+    elif is_stacked:
+        reason = text(
+            f"method: {config.method} splits the experts, which {folder} stores in one tensor for "
+            "each layer",
+            f"method: {config.method} 会拆分专家，而 {folder} 每层以一个张量存储全部专家",
+        )
+    elif config.method in METHODS and model_type not in SEPARABLE:
+        reason = text(
+            f"method: {config.method} quantizes experts one by one, and transformers' class of "
+            f"{model_type} has them in one tensor: nothing here could load the result",
+            f"method: {config.method} 逐个量化专家，而 transformers 中 {model_type} 的类将它们合为"
+            "一个张量：本机无法加载其结果",
+        )
+    else:
+        return
+    if is_stacked or model_type not in SEPARABLE:
+        raise ConfigError(reason, hint=text("set method: gguf", "设 method: gguf"))
+    raise ConfigError(reason, hint=text("set method: gptq or gguf", "设 method: gptq 或 gguf"))
 
 
 def _require_divisible(headers: tensors.TensorHeaders, config: QuantizeConfig) -> None:

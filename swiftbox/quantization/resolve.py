@@ -22,6 +22,12 @@ ENGINES: Mapping[str, str] = {
 """The engine of each method; bnb needs none."""
 
 DEFAULT_BITS = 4
+
+SMALL = 1e9
+"""Parameters below which 4 bits without calibration cost more than MAX_RATIOS allows: NF4 keeps
+64 weights at one scale whatever they do, and a small model has no weights to spare."""
+
+SMALL_BITS = 8
 DEFAULT_GROUP_SIZE = 128
 
 MAX_RATIOS: Mapping[int, float] = {2: 3.0, 3: 1.6, 4: 1.25, 5: 1.1, 6: 1.05, 8: 1.05, 16: 1.01}
@@ -76,11 +82,19 @@ def _can_run(method: str, machine: Machine) -> bool:
     return not capability or not choices.lacks(machine, capability)
 
 
-def resolve_settings(config: QuantizeConfig, machine: Machine) -> Iterator[ResolvedSetting]:
-    """Yield the settings that were left open, each with its reason."""
-    bits = config.bits or _default_bits(config.method)
+def resolve_settings(
+    config: QuantizeConfig, machine: Machine, parameters: float | None = None
+) -> Iterator[ResolvedSetting]:
+    """Yield the settings that were left open, each with its reason.
+
+    `parameters` is the number of those of the model, None if it is not known.
+    """
+    is_small = parameters is not None and parameters < SMALL
+    small = is_small and config.method == "bnb" and not choices.lacks(machine, "bnb_int8")
+    bits = config.bits or (SMALL_BITS if small else _default_bits(config.method))
     if config.bits is None:
-        yield ResolvedSetting("bits", bits, _why_bits(config.method))
+        why = _why_small(parameters or 0) if small else _why_bits(config.method)
+        yield ResolvedSetting("bits", bits, why)
     if config.method in GROUPED and config.group_size is None:
         why = text(
             "the usual size: scales take 0.15 to 0.2 bits per weight; smaller groups are more "
@@ -105,6 +119,14 @@ def resolve_settings(config: QuantizeConfig, machine: Machine) -> Iterator[Resol
 def _default_bits(method: str) -> int:
     supported = BITS[method]
     return DEFAULT_BITS if DEFAULT_BITS in supported else supported[0]
+
+
+def _why_small(parameters: float) -> str:
+    millions = round(parameters / 1e6)
+    return text(
+        f"the model has {millions}M parameters: below 1B, 4 bits without calibration lose too much",
+        f"模型有 {millions}M 参数：不足 1B 时，未经校准的 4 位损失过大",
+    )
 
 
 def _why_bits(method: str) -> str:

@@ -36,7 +36,22 @@ def opener_of(folder: Path) -> Opener:
 def opener_for(config: Mapping[str, Any]) -> Opener:
     """Return the Python that loads a model with such a config.json."""
     package = loader_missing(config)
-    if not package:
+    quantization = config.get("quantization_config")
+    if not package and not _has_packed_zero_points(quantization):
         return Opener()
-    engine = ENGINES.get(str(config["quantization_config"]["quant_method"]), "")
+    method = quantization.get("quant_method") if isinstance(quantization, dict) else ""
+    engine = ENGINES.get(str(method), "")
     return Opener(engine) if engine else Opener(lacking=package)
+
+
+def _has_packed_zero_points(quantization: Any) -> bool:
+    """Tell whether the zero points are packed as the weights are, such as in W4A16_ASYM.
+
+    transformers 5.23, which is ours, expects them unpacked; that of the engine reads them.
+    """
+    if not isinstance(quantization, dict) or quantization.get("format") != "pack-quantized":
+        return False
+    groups = quantization.get("config_groups")
+    rows = groups.values() if isinstance(groups, dict) else ()
+    weights = [row.get("weights") for row in rows if isinstance(row, dict)]
+    return any(isinstance(row, dict) and row.get("symmetric") is False for row in weights)

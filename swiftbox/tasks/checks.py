@@ -17,7 +17,7 @@ from swiftbox.models.location import locate_recorded
 from swiftbox.models.requirements import ERROR, NOTE, Remark, catalogue_remarks
 from swiftbox.models.templates import require_bounded_templates
 from swiftbox.models.text_models import require_writes_text
-from swiftbox.models.trial_loading import placement_remarks
+from swiftbox.models.trial_loading import inseparable_experts, placement_remarks
 
 OnRemark = Callable[[Remark], None]
 
@@ -128,7 +128,23 @@ def require_loadable(
     if not any(finding.level == ERROR for finding in findings):
         purpose = ClassPurpose(score=head == "score", trusted=config.trust_remote_code)
         findings += placement_remarks(inspection, purpose)
+        if head is not None and (name := inseparable_experts(inspection)):
+            findings.append(_inseparable(inspection, name))
     report(key, findings, on_remark)
+
+
+def _inseparable(inspection: Inspection, name: str) -> Remark:
+    message = text(
+        f"{inspection.folder}: its experts are quantized one by one ({name} ...), and "
+        f"transformers' class of {inspection.config.get('model_type')} has them in one tensor",
+        f"{inspection.folder}：其专家逐个量化（{name} ...），而 transformers 中 "
+        f"{inspection.config.get('model_type')} 的类将它们合为一个张量",
+    )
+    hint = text(
+        "serve it with engine: vllm on a GPU that vLLM supports, or use the unquantized model",
+        "请在 vLLM 支持的 GPU 上以 engine: vllm 部署，或使用未量化的模型",
+    )
+    return Remark(ERROR, "weights", message, hint)
 
 
 def report(key: str, findings: Iterable[Remark], on_remark: OnRemark) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
 from collections.abc import Mapping
@@ -18,15 +19,15 @@ from swiftbox.data.missing_files import missing_file
 from swiftbox.data.source import RowSource
 from swiftbox.devices import choices
 from swiftbox.devices.machine import Machine
-from swiftbox.errors import ConfigError
+from swiftbox.errors import ConfigError, UserError
 from swiftbox.files import read_json, write_json
 from swiftbox.fit.forecast import Forecast, RunInputs, forecast_of_shape
-from swiftbox.fit.profile import BYTES_PER_PARAMETER
+from swiftbox.fit.profile import BYTES_PER_PARAMETER, profile_model
 from swiftbox.fit.serving import quantizing
 from swiftbox.hub.fetch import fetch_dataset, fetch_model
 from swiftbox.language import text
 from swiftbox.models.inspection import require_usable_model
-from swiftbox.models.location import locate, looks_like_path
+from swiftbox.models.location import find_folder, locate, looks_like_path
 from swiftbox.models.text_models import require_writes_text
 from swiftbox.quantization.calibration import calibration_sources, read_examples
 from swiftbox.quantization.job import QuantizationJob
@@ -52,6 +53,7 @@ from swiftbox.tasks.checks import (
 from swiftbox.tasks.device_reasons import device_reasons
 from swiftbox.tasks.effects import Effects
 from swiftbox.tasks.pipeline.fingerprint import identity, is_path
+from swiftbox.tasks.quantized_results import result_remark
 from swiftbox.tasks.shared_effects import effects_of
 from swiftbox.tasks.task import Output, Reason, Resolved, Task
 
@@ -63,11 +65,24 @@ STAMP = "stamp.json"
 def resolve(config: QuantizeConfig, machine: Machine) -> Resolved:
     """Settle bits, group size, dtype and error bound; raise MachineError if unsupported here."""
     require_backend(config, machine)
-    decisions = list(resolve_settings(config, machine))
+    decisions = list(resolve_settings(config, machine, _parameters(config)))
     reasons = tuple(Reason(row.key, row.value, row.why) for row in decisions)
     reasons += device_reasons(machine, 1, 1)
     settled = config.model_copy(update={row.key: row.value for row in decisions})
     return Resolved(settled, reasons, 1, choices.environment(machine, 1))
+
+
+def _parameters(config: QuantizeConfig) -> float | None:
+    """Return the number of parameters of the model, or of an adapter's base; None if not known."""
+    names = [config.model, *as_list(config.adapter or [])]
+    if any(map(is_reference, filter(None, names))):
+        return None
+    model = config.model
+    if model is None:
+        with contextlib.suppress(UserError):  # the check reports it
+            model = with_absolute_paths(config).model
+    profile = profile_model(str(find_folder(model) or model), ask=False) if model else None
+    return profile.shape.params if profile is not None else None
 
 
 def engines(config: QuantizeConfig, machine: Machine) -> tuple[str, ...]:  # noqa: ARG001 - the signature of every task
@@ -108,10 +123,12 @@ def with_absolute_paths(config: QuantizeConfig) -> QuantizeConfig:
 
 def check(config: QuantizeConfig, on_remark: OnRemark) -> None:
     """Raise UserError for every problem that is known before anything starts."""
+    inspection = None
     if config.model is not None:
         inspection = inspect_model(config.model, config, on_remark)
         if inspection is not None:
             require_loadable(config, inspection, on_remark)
+    on_remark(result_remark(config, inspection))
     if (model := _local_model(config)) is not None:
         require_quantizable(model, config)
         _require_convertible(model, config)

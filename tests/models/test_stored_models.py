@@ -19,7 +19,7 @@ from swiftbox.core.weights.load import load_pretrained
 from swiftbox.core.weights.trial_load import report_on
 from swiftbox.errors import ConfigError
 from swiftbox.models.inspection import inspect
-from swiftbox.models.trial_loading import placement_remarks
+from swiftbox.models.trial_loading import NO_FAULTS, placement_remarks
 from swiftbox.models.weights import read_weights
 
 Shapes = dict[str, tuple[str, tuple[int, ...]]]
@@ -161,7 +161,7 @@ def write_model(source: Path, target: Path, form: str, tensors: Shapes) -> Path:
 
 
 def names_in(report: Mapping[str, list[str]]) -> set[str]:
-    return {name for kind, names in report.items() if kind != "uncached" for name in names}
+    return {name for kind, names in report.items() if kind not in NO_FAULTS for name in names}
 
 
 def modules_in(report: Mapping[str, list[str]]) -> set[str]:

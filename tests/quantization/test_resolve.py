@@ -8,16 +8,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from made_up import made_up
+from safetensors.torch import load_file, save_file
 
 from swiftbox.config.quantize import QuantizeConfig
 from swiftbox.config.writing import write
 from swiftbox.devices import host
 from swiftbox.errors import ConfigError, DataError, MachineError
 from swiftbox.launch.prepare import check_config, with_absolute_paths
+from swiftbox.models.inspection import inspect
 from swiftbox.plan import plan
-from swiftbox.tasks import TASKS
+from swiftbox.quantization.preconditions import require_quantizable
+from swiftbox.tasks import TASKS, quantized_results
 from swiftbox.tasks.load import loads
+from swiftbox.tasks.quantized_results import result_remark
 
 
 def resolved(machine: str = "cpu", **keys: Any) -> QuantizeConfig:
@@ -145,9 +150,83 @@ def test_a_multimodal_model_is_refused(tiny: Path, tmp_path: Path) -> None:
         checked(model=edited(tiny, tmp_path / "m", vision_config={"depth": 1}), method="gptq")
 
 
-def test_experts_that_would_stay_unquantized_are_refused(tiny: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="would stay unquantized"):
-        checked(model=edited(tiny, tmp_path / "m", num_experts=4))
+def with_experts(tiny: Path, folder: Path, family: str) -> Path:
+    """Copy a model and call it one with experts."""
+    model_type = {"Mixtral": "mixtral", "Qwen2Moe": "qwen2_moe", "Qwen3Moe": "qwen3_moe"}[family]
+    names = {"model_type": model_type, "architectures": [f"{family}ForCausalLM"]}
+    return edited(tiny, folder, num_experts=4, **names)
+
+
+@pytest.mark.parametrize(
+    ("method", "family", "refusal"),
+    [
+        ("bnb", "Mixtral", ("would stay unquantized", "gguf")),
+        ("bnb", "Qwen3Moe", ("would stay unquantized", "gptq or gguf")),
+        ("gptq", "Qwen2Moe", ("transformers' class of qwen2_moe has them in one", "gguf")),
+        ("awq", "Mixtral", ("transformers' class of mixtral has them in one", "gguf")),
+    ],
+)
+def test_experts_that_a_method_cannot_quantize_are_refused_with_one_that_can(
+    method: str, family: str, refusal: tuple[str, str], tiny: Path, tmp_path: Path
+) -> None:
+    reason, cure = refusal
+    folder = with_experts(tiny, tmp_path / "m", family)
+    config = resolved(model=folder, method=method, group_size=32 * (method != "bnb") or None)
+    with pytest.raises(ConfigError, match=reason) as caught:
+        require_quantizable(folder, config)
+    assert caught.value.hint == f"set method: {cure}"
+
+
+@pytest.mark.parametrize("method", ["gptq", "awq", "fp8", "w8a8"])
+def test_experts_in_one_tensor_are_refused_where_a_method_would_split_them(
+    method: str, tiny: Path, tmp_path: Path
+) -> None:
+    folder = with_experts(tiny, tmp_path / "m", "Qwen3Moe")
+    tensors = load_file(folder / "model.safetensors")
+    experts = {"model.layers.0.mlp.experts.gate_up_proj": torch.zeros(4, 8, 8)}
+    save_file(tensors | experts, folder / "model.safetensors")
+    with pytest.raises(ConfigError, match="splits the experts") as caught:
+        require_quantizable(folder, resolved(model=folder, method=method))
+    assert caught.value.hint == "set method: gguf"
+
+
+@pytest.mark.parametrize(
+    ("method", "server"),
+    [
+        ("bnb", "by the builtin server; on a GPU"),
+        ("gptq", "by the builtin server in the engine gptq; on a GPU"),
+        ("awq", "by the builtin server in the engine gptq; on a GPU"),
+        ("fp8", "by the builtin server in the engine compress; on a GPU"),
+        ("gguf", "by llama.cpp (engine llama_cpp)"),
+    ],
+)
+def test_the_check_says_what_serves_the_result(method: str, server: str) -> None:
+    remark = result_remark(resolved(method=method), None)
+    assert remark.level == "note"
+    assert f"served, talked to and evaluated here {server}" in remark.message
+
+
+def test_a_result_that_only_vllm_serves_is_a_warning(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quantized_results, "uncached_by_builtin", lambda _: ["compressed"])
+    remark = result_remark(resolved(method="fp8"), inspect(tiny))
+    assert remark.level == "warning"
+    assert "the builtin server will not serve the result" in remark.message
+    assert "engine: vllm" in remark.hint
+
+
+def test_models_below_1b_are_quantized_to_8_bits_by_bnb(tiny: Path) -> None:
+    settled = plan(
+        loads(json.dumps({"task": "quantize", "model": str(tiny)}), source="a.yaml").config,
+        made_up("cpu"),
+    )
+    assert (settled.config.bits, settled.config.max_perplexity_ratio) == (8, 1.05)
+    assert any("below 1B, 4 bits without calibration" in note.why for note in settled.notes)
+    assert resolved(model=tiny, bits=4).bits == 4
+    assert resolved(model=tiny, method="gptq").bits == 4
+    assert resolved(model="Qwen/Qwen3-0.6B").bits == 8
+    assert resolved(model="Qwen/Qwen3-8B").bits == 4
 
 
 def test_a_group_size_that_does_not_divide_is_refused_with_one_that_does(tiny: Path) -> None:

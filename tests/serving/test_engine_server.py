@@ -22,10 +22,12 @@ from swiftbox.config.deploy import DeployConfig
 from swiftbox.engines import tool_runner
 from swiftbox.errors import RunError
 from swiftbox.files import read_json, write_json
+from swiftbox.models import inspection
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.stop import STOP
 from swiftbox.serving import engine_server
 from swiftbox.serving.deployment import Deployment
+from swiftbox.serving.openers import Opener, opener_for
 
 SETTINGS = {"hub": "local", "port": 0, "dtype": "float32", "engine": "builtin"}
 
@@ -144,6 +146,26 @@ def test_an_engine_imports_swiftbox_and_nothing_else_of_ours(tmp_path: Path) -> 
         packages = engine_server._link_to_package(tmp_path)
         assert os.listdir(packages) == ["swiftbox"]
         assert (packages / "swiftbox").resolve() == Path(engine_server.__file__).parents[1]
+
+
+@pytest.mark.parametrize(("symmetric", "engine"), [(True, ""), (False, "compress")])
+def test_packed_zero_points_are_read_by_the_engine_even_if_the_package_is_here(
+    symmetric: bool, engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inspection, "version_of", lambda _: "0.19.0")
+    weights = {"num_bits": 4, "type": "int", "symmetric": symmetric, "strategy": "group"}
+    quantization = {
+        "quant_method": "compressed-tensors",
+        "format": "pack-quantized",
+        "config_groups": {"group_0": {"targets": ["Linear"], "weights": weights}},
+    }
+    assert opener_for({"quantization_config": quantization}) == Opener(engine)
+
+
+@pytest.mark.parametrize("settings", [None, [], {}, {"quant_method": None}, {"config_groups": 3}])
+def test_other_settings_are_loaded_by_our_own_python(settings: Any) -> None:
+    assert opener_for({"quantization_config": settings}) == Opener()
+    assert opener_for({}) == Opener()
 
 
 def test_the_child_answers_and_compares_as_our_own_process_does(

@@ -24,6 +24,7 @@ from swiftbox.core.weights.placement import require_all_placed
 from swiftbox.core.weights.quantized_bases import (
     quantization_arguments,
     score_config,
+    separate_experts,
     use_exact_kernels,
 )
 from swiftbox.core.weights.spared import spare_other_modalities
@@ -56,6 +57,7 @@ def load_pretrained(
         if labels is not None:
             arguments["config"] = score_config(folder, labels, trust_remote_code=trusted)
         loader = getattr(transformers, choice.loader)
+        separate_experts(folder)
         spare_other_modalities(arguments.get("quantization_config"), folder, loader, trusted)
         model, report = loader.from_pretrained(str(folder), dtype=dtype or "auto", **arguments)
     require_all_placed(folder, model, report, score=has_score)

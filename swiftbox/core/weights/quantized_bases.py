@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from transformers import AutoConfig, BitsAndBytesConfig
 
+from swiftbox.architectures.separate_experts import METHODS, SEPARABLE
 from swiftbox.config.merge import Quantization
 from swiftbox.config.train import TrainConfig
 from swiftbox.errors import ConfigError
@@ -55,6 +56,18 @@ def stored_method(folder: Path) -> str:
     """Return the quantization method that config.json names, such as gptq; empty without one."""
     stored = read_json(folder / "config.json").get("quantization_config") or {}
     return str(stored.get("quant_method", ""))
+
+
+def separate_experts(folder: Path) -> None:
+    """Give the class of a model separate experts if its files have them quantized one by one.
+
+    This holds for all models of its type that the process loads later.
+    """
+    model_type = read_json(folder / "config.json").get("model_type")
+    if stored_method(folder) in METHODS and model_type in SEPARABLE:
+        import defuser  # comes with gptqmodel
+
+        defuser.replace_fused_blocks(model_type)
 
 
 def score_config(folder: Path, labels: int, *, trust_remote_code: bool) -> Any:

@@ -4,19 +4,22 @@ Usage: `python -m swiftbox.core.weights.trial_load FOLDER [score]`.
 
 The class, the renamings and the conversions are those of a real loading; on torch's meta device no
 weight is read and nothing is allocated. Code that comes with a model never runs. The output is a
-JSON object with the names of weights: missing, unexpected, reshaped; and `uncached`, the kinds of
-caches that the builtin server does not have. It names config.json as `incomplete` where weights
-that are combined at loading, such as those of experts, lack a part; `broken` is the error of a
-library that cannot make the class, `lacking` that of a package that is not installed.
+JSON object with the names of weights: missing, unexpected, reshaped; `uncached`, the kinds of
+caches that the builtin server does not have; and `combined`, a matrix of one expert where the class
+has one tensor for all of a layer. It names config.json as `incomplete` where weights that are
+combined at loading, such as those of experts, lack a part; `broken` is the error of a library that
+cannot make the class, `lacking` that of a package that is not installed.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 import transformers
@@ -40,6 +43,9 @@ from swiftbox.runs.optional_packages import BITSANDBYTES, MEDIA, SCIENCE
 
 HIDDEN = BITSANDBYTES | MEDIA | SCIENCE
 """Packages that runs/asked_child.py hides."""
+
+EXPERT = re.compile(r"(?:^|\.)experts\.\d+\.")
+"""In the name of a weight of one expert."""
 
 COLUMNS_OF_A_WORD = 32
 """At most: one bit each."""
@@ -112,7 +118,14 @@ def trial_load(folder: Path, *, score: bool = False) -> dict[str, list[str]]:
         "unexpected": unexpected,
         "reshaped": sorted([*reshaped, *stored.misshapen]),
         "uncached": uncached,
+        "combined": _combined_experts(model, stored.dense),
     }
+
+
+def _combined_experts(model: Any, names: Iterable[str]) -> list[str]:
+    """Return the first matrix of one expert, if the class has no module for it."""
+    are_modules = any(EXPERT.search(f"{name}.") for name, _module in model.named_modules())
+    return [] if are_modules else sorted(filter(EXPERT.search, names))[:1]
 
 
 def _hollow(shape: Shape | None) -> torch.Tensor:

@@ -42,8 +42,19 @@ def load_model(request: dict[str, Any]) -> Any:
         "local_files_only": True,
         "trust_remote_code": request["trust_remote_code"],
     }
+    separate_experts(Path(request["model"]))
     options |= {"use_safetensors": True, "device_map": {"": request["device"]}}
     return AutoModelForCausalLM.from_pretrained(request["model"], **options).eval()
+
+
+def separate_experts(folder: Path) -> None:
+    """Give the model's class separate experts if gptqmodel has quantized them one by one."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    quantization = config.get("quantization_config") or {}
+    if quantization.get("quant_method") in ("gptq", "awq"):
+        import defuser  # comes with gptqmodel
+
+        defuser.replace_fused_blocks(config.get("model_type"))
 
 
 def perplexity(model: Any, texts: list[list[int]]) -> dict[str, Any]:
