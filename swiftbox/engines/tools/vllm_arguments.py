@@ -14,7 +14,11 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-MODULES = ("vllm.entrypoints.common.cli_args", "vllm.entrypoints.openai.cli_args")
+MODULES = (
+    "vllm.entrypoints.common.cli_args",  # 0.33
+    "vllm.entrypoints.launchers.cli_args",  # 0.32
+    "vllm.entrypoints.openai.cli_args",  # 0.23
+)
 """Where versions have the parser of the server, the newest first."""
 
 
