@@ -37,6 +37,10 @@ SMALL_BODY = 64 * 2**10
 """Bytes; a larger body is parsed beside the event loop, which serves others meanwhile."""
 
 
+STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+"""Neither caches nor nginx keep the parts of a stream back."""
+
+
 def application(service: Service, access: AccessRules) -> App:
     """Return the server as an ASGI application."""
     app = FastAPI(title="swiftbox", docs_url=None, redoc_url=None, openapi_url=None)
@@ -144,7 +148,7 @@ async def _answer(service: Service, body: ApiRequest, request: Request) -> Respo
     chunks = service.chunks(body, prepared)
     await anext(chunks)  # a refusal must be known before the status is sent
     return StreamingResponse(
-        _closed(chunks), media_type="text/event-stream", headers={"Cache-Control": "no-cache"}
+        _closed(chunks), media_type="text/event-stream", headers=STREAM_HEADERS
     )
 
 

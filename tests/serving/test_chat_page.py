@@ -157,6 +157,7 @@ def test_a_wrong_key_is_refused_and_the_right_one_taken(browser: Browser, server
     page.press("Enter")
     page.wait("document.querySelector('#model').value")
     assert page.value("document.querySelector('#notice').hidden")
+    page.wait("document.activeElement.id === 'message'")
 
 
 def test_markup_of_users_models_and_names_is_shown_as_text(

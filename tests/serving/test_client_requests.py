@@ -25,12 +25,17 @@ def server() -> Iterator[ForcedServer]:
 
 
 def send(server: ForcedServer, path: str, body: Any) -> tuple[int, str]:
+    response, answer = exchange(server, path, body)
+    return response.status, answer
+
+
+def exchange(server: ForcedServer, path: str, body: Any) -> tuple[http.client.HTTPResponse, str]:
     connection = http.client.HTTPConnection(server.url.removeprefix("http://"), timeout=HANG_S)
     try:
         headers = {"Content-Type": "application/json"}
         connection.request("POST", path, json.dumps(body), headers)
         response = connection.getresponse()
-        return response.status, response.read().decode()
+        return response, response.read().decode()
     finally:
         connection.close()
 
@@ -47,6 +52,13 @@ def test_what_clients_send_is_taken(case: str, server: ForcedServer) -> None:
     else:
         assert answer.endswith("data: [DONE]\n\n")
         assert ('"completion_tokens"' in answer) == ("stream_options" in body)
+
+
+def test_proxies_are_asked_to_pass_a_stream_on_at_once(server: ForcedServer) -> None:
+    body = {"model": "base", "messages": [USER], "stream": True}
+    response, _ = exchange(server, "/v1/chat/completions", body)
+    assert response.headers["Cache-Control"] == "no-cache"
+    assert response.headers["X-Accel-Buffering"] == "no"
 
 
 @pytest.mark.parametrize(("keys", "reason"), REFUSED, ids=[reason[:30] for _, reason in REFUSED])

@@ -253,10 +253,13 @@ function startNewChat() {
   refresh();
 }
 
-function useKey() {
+async function useKey() {
   state.key = element("key").value.trim();
   notify("");
-  refresh();
+  await refresh();
+  if (!model()) return;
+  openSettings(false);
+  element("message").focus();
 }
 
 async function copy() {
