@@ -300,7 +300,7 @@ class OwnRows:
             **results,
             "unmeasured": unmeasured,
             "judge": self._judged(),
-            "remarks": [*self._loss_remarks(), *remarks(results["counts"])],
+            "remarks": [*self._loss_remarks(), *remarks(results)],
         }
 
     def _loss_remarks(self) -> list[str]:

@@ -12,7 +12,12 @@ from swiftbox.evaluation import bootstrap
 from swiftbox.evaluation.candidates import Candidate
 from swiftbox.evaluation.intervals import Difference, Interval, difference, score
 from swiftbox.evaluation.own_rows.row_scores import CUT
-from swiftbox.evaluation.own_rows.text_scores import BleuCounts, bleu_counts, bleu_tokenizer
+from swiftbox.evaluation.own_rows.text_scores import (
+    BLEU_ORDER,
+    BleuCounts,
+    bleu_counts,
+    bleu_tokenizer,
+)
 from swiftbox.language import text
 
 Row = Mapping[str, Any]
@@ -103,7 +108,15 @@ def findings(measured: Sequence[MeasuredCandidate], metrics: Sequence[str]) -> d
         "scores": scores,
         "differences": differences,
         "counts": [_counts(item) for item in measured if item.rows],
+        "too_short": "bleu" in by_metric and _too_short(measured[0].compared),
     }
+
+
+def _too_short(rows: Sequence[Row]) -> bool:
+    """Tell whether no reference has the four words in a row that BLEU compares."""
+    expected = [row["expected"] for row in rows]
+    counts = bleu_counts(expected, expected, bleu_tokenizer(expected))
+    return not any(row[2 * BLEU_ORDER - 1] for row in counts.rows)
 
 
 def _score_row(item: MeasuredCandidate, metric: str) -> dict[str, Any]:
@@ -153,8 +166,9 @@ def _counts(item: MeasuredCandidate) -> dict[str, Any]:
     }
 
 
-def remarks(counts: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def remarks(results: Mapping[str, Any]) -> Iterator[str]:
     """Yield what a reader needs to know to interpret the scores."""
+    counts: Sequence[Mapping[str, Any]] = results["counts"]
 
     def listed(key: str) -> str:
         rows = (row for row in counts if row[key])
@@ -173,6 +187,13 @@ def remarks(counts: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         )
     if names := listed("empty"):
         yield text(f"own rows: empty answers ({names})", f"自有数据：空回答（{names}）")
+    if results["too_short"]:
+        yield text(
+            "own rows: BLEU compares four words in a row, which no expected answer has: it is 0 "
+            "whatever the answers are; see exact match, ROUGE-L and chrF",
+            "自有数据：BLEU 比较连续四个词，而参考回答都不足四个词：无论回答如何均为 0；"
+            "请看完全一致、ROUGE-L 与 chrF",
+        )
     if counts and (missing := counts[0]["no_reference"]):
         yield text(
             f"own rows: {missing} of {counts[0]['count']} have no text to compare with and only "

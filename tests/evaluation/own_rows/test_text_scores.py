@@ -35,6 +35,13 @@ def test_chinese_answers_are_compared_by_characters() -> None:
     assert rouge_l("我用Python写", "我用 python 写") == 1
 
 
+def test_equal_chinese_answers_have_full_scores() -> None:
+    pytest.importorskip("sacrebleu")
+    same = ["今天天气很不错", "好的，没有问题。"]
+    assert bleu_counts(same, same, bleu_tokenizer(same)).total() == pytest.approx(1)
+    assert [rouge_l(line, line) for line in same] == [1, 1]
+
+
 def test_the_longest_common_subsequence_is_that_of_the_table() -> None:
     chooser = random.Random(0)
     for _ in range(50):
