@@ -107,7 +107,8 @@ class OwnRows:
                 per_s=per_s,
                 eta_s=eta_s,
             )
-            if title == own_rows_title() and per_s and not self._is_estimated:
+            is_warm = count >= min(self.config.batch_size, total)
+            if title == own_rows_title() and per_s and is_warm and not self._is_estimated:
                 self._estimate(candidate, total - count, per_s)
 
         return report

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from swiftbox.config.evaluate import EvaluateConfig
 from swiftbox.config.groups import as_list
@@ -236,7 +237,7 @@ def _rows_sent(config: EvaluateConfig) -> Iterator[Effect]:
         if not address or is_reference(address) or not _has_rows(config):
             continue
         host = origin(address)
-        if is_loopback(host.partition("://")[2].rpartition(":")[0] or host.partition("://")[2]):
+        if is_loopback(urlsplit(host).hostname or ""):
             continue
         what = text(f"your rows and the answers to them to {host}", f"你的数据及其回答发往 {host}")
         yield Effect((key,), what, True, f"rows {host}")

@@ -167,6 +167,7 @@ def test_own_rows_leave_this_machine_only_with_consent(run: Path) -> None:
 
     assert subjects(judge_endpoint="https://judge.example/v1") == ["rows https://judge.example"]
     assert subjects(judge_endpoint="http://127.0.0.1:8000/v1") == []
+    assert subjects(judge_endpoint="http://[::1]:8000/v1") == []
     benchmarks = {"test_dataset": "none", "benchmarks": ["sample_mmlu"]}
     assert subjects(judge_endpoint="https://judge.example/v1", **benchmarks) == []
 

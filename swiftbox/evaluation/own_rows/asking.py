@@ -37,6 +37,9 @@ REPORT_S = 0.5
 BUSY = (0, 408, 409, 425, 429, 500, 502, 503, 504)
 """Statuses after which the same request may succeed; 0: no connection."""
 
+OF_THE_ROW = (400, 413, 422)
+"""Statuses by which a server refuses this prompt, such as one that is too long."""
+
 
 class Server(Protocol):
     """What answers: a server beside the run, or an endpoint."""
@@ -141,7 +144,7 @@ class Asking:
         try:
             answer = self._ask(question, stop)
         except RequestRefused as refused:
-            if refused.status in BUSY or refused.status in (401, 403, 404):
+            if refused.status not in OF_THE_ROW:
                 raise _no_answer(self, refused) from None
             why = refused.message[:500]
             return {"id": question.row.id, "answer": "", "end": "refused", "why": why}

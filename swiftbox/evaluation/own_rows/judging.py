@@ -14,7 +14,13 @@ from typing import Any
 
 from swiftbox.errors import ChildError, RunError
 from swiftbox.evaluation.intervals import mcnemar, wilson
-from swiftbox.evaluation.own_rows.asking import BUSY, LineFile, Report, in_parallel, patiently
+from swiftbox.evaluation.own_rows.asking import (
+    OF_THE_ROW,
+    LineFile,
+    Report,
+    in_parallel,
+    patiently,
+)
 from swiftbox.evaluation.own_rows.judge_prompt import (
     RESPONSE_FORMAT,
     judge_messages,
@@ -108,7 +114,7 @@ class Judge:
         except RequestRefused as refused:
             self._tried += 1
             hopeless = not self._read and self._tried >= MAX_REFUSED
-            if refused.status in BUSY or refused.status in (401, 403, 404) or hopeless:
+            if refused.status not in OF_THE_ROW or hopeless:
                 raise self._no_verdict(refused) from None
             return {**line, "verdict": UNREAD, "reply": refused.message[:KEPT_CHARACTERS]}
         if reply is None:

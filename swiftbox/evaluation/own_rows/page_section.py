@@ -91,8 +91,13 @@ def _cell(report: Report, name: str, metric: str) -> str:
         if difference["told"]:
             kind = "better" if is_gain(difference) else "worse"
         content += f'<small class="{kind}">{escape(difference_text(difference))}</small>'
-        content += f'<small class="{kind}">{escape(verdict_word(difference))}</small>'
+        word = verdict_word(difference) if difference["told"] else _no_difference()
+        content += f'<small class="{kind}">{escape(word)}</small>'
     return f"<td>{content}</td>"
+
+
+def _no_difference() -> str:
+    return text("no significant difference", "看不出差异")
 
 
 def _judged(judge: Report) -> Iterator[str]:
@@ -111,10 +116,11 @@ def _judged_row(row: Report) -> str:
     content = ""
     if row["count"]:
         kind = "same" if not row["told"] else "better" if row["value"] > 0.5 else "worse"
+        word = judged_word(row) if row["told"] else _no_difference()
         content = (
             f"<b>{value_text('win_rate', row['value'])}</b>"
             f"<small>{interval_text(row, 'win_rate')}</small>"
-            f'<small class="{kind}">{escape(judged_word(row))}</small>'
+            f'<small class="{kind}">{escape(word)}</small>'
         )
     counts = escape(judged_counts(row))
     return f"<tr><th>{escape(name)}</th><td>{content}</td><td>{counts}</td></tr>"

@@ -145,7 +145,7 @@ def test_an_interrupted_judging_continues_and_asks_nothing_twice(
     assert (result["win"], result["loss"], result["tie"], result["same"]) == (2, 1, 1, 1)
 
 
-@pytest.mark.parametrize("status", [400, 401, 404])
+@pytest.mark.parametrize("status", [302, 400, 401, 404])
 def test_a_judge_that_refuses_every_request_ends_the_run(tmp_path: Path, status: int) -> None:
     def refuses(_body: Mapping[str, Any]) -> str:
         raise Refusal(status, "no such model")
