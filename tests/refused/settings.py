@@ -232,7 +232,7 @@ QUANTIZING = (
         method="awq",
         model="pictures",
     ),
-    refused("quantization/preconditions.py:_require_no_experts", QUANTIZE, model="experts"),
+    refused("quantization/preconditions.py:_require_quantized_experts", QUANTIZE, model="experts"),
     refused("config/reading.py:fail", QUANTIZE, method="fp8", bits=4),
     refused("config/reading.py:fail", QUANTIZE, group_size=64),
 )
