@@ -189,9 +189,9 @@ def remarks(results: Mapping[str, Any]) -> Iterator[str]:
         yield text(f"own rows: empty answers ({names})", f"自有数据：空回答（{names}）")
     if results["too_short"]:
         yield text(
-            "own rows: BLEU compares four words in a row, which no expected answer has: it is 0 "
-            "whatever the answers are; see exact match, ROUGE-L and chrF",
-            "自有数据：BLEU 比较连续四个词，而参考回答都不足四个词：无论回答如何均为 0；"
+            "own rows: BLEU compares four words in a row, which no expected answer has: it says "
+            "little here; see exact match, ROUGE-L and chrF",
+            "自有数据：BLEU 比较连续四个词，而参考回答都不足四个词，在此意义不大；"
             "请看完全一致、ROUGE-L 与 chrF",
         )
     if counts and (missing := counts[0]["no_reference"]):

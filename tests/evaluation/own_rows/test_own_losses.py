@@ -45,7 +45,7 @@ def _child_here(monkeypatch: pytest.MonkeyPatch) -> None:
 def trained(tiny: Path, folder: Path, **keys: Any) -> Path:
     """Train an adapter that holds out rows, and evaluate it after its last update."""
     data = keys.pop("data", None) or write_chats(folder / "chat.jsonl", 14)
-    steps = {"max_steps": 1, "eval_steps": 1, "save_steps": 0, "max_length": 64}
+    steps = {"max_steps": 2, "eval_steps": 2, "save_steps": 0, "max_length": 64}
     values: dict[str, Any] = {"val_size": 0.4, **steps, **keys}
     config = write_config(folder / "a.yaml", tiny, data, **values)
     box("run", str(config), "--plain", f"output_dir={folder / 'run'}", cwd=folder)
