@@ -79,10 +79,10 @@ class QuantizeConfig(HubFields, QuantizedNames):
     bits: int | None = setting(
         None,
         label_zh="量化位数",
-        en="bits per weight; empty: 4, or 8 for fp8 and w8a8; in gguf 4: Q4_K_M, 5: Q5_K_M, 6: "
-        "Q6_K, 8: Q8_0, 16: F16",
-        zh="每个权重的位数；留空为 4，fp8、w8a8 为 8；gguf 中 4：Q4_K_M，5：Q5_K_M，6：Q6_K，"
-        "8：Q8_0，16：F16",
+        en="bits per weight; empty: 4, or 8 for fp8, w8a8, and for bnb below 1B parameters; in "
+        "gguf 4: Q4_K_M, 5: Q5_K_M, 6: Q6_K, 8: Q8_0, 16: F16",
+        zh="每个权重的位数；留空为 4，fp8、w8a8 以及不足 1B 参数的 bnb 为 8；gguf 中 4：Q4_K_M，"
+        "5：Q5_K_M，6：Q6_K，8：Q8_0，16：F16",
         section="method",
         essential=True,
         ge=2,
