@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Generator
-from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -13,11 +12,10 @@ from asked_here import asked_here, share_answers
 from processor.sitecustomize import simulate
 from processor_times import VARIABLE, Stopwatch, table
 from rerun import failed_tests, rerun_command
-from tiny import TEMPLATE
+from template_trials import remember_template
 
 from swiftbox.runs.asked_child import ChildQuestion
 from swiftbox.runs.stop import STOP
-from swiftbox.security.templates import VERSION
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -32,7 +30,7 @@ def _own_state(
     """Keep the user's state, language and terminal out of the tests."""
     home = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("SWIFTBOX_HOME", str(home))
-    _remember_template(home)
+    remember_template(home)
     share_answers(home, shared_home)
     monkeypatch.setenv("SWIFTBOX_LANG", "en")
     monkeypatch.setenv("TERM", "xterm-256color")
@@ -61,13 +59,6 @@ def _load_on_trial(folder: Path, home: Path) -> Path:
         for score in (False, True):
             trial_question(inspect(folder), score=score).answer()
     return folder
-
-
-def _remember_template(home: Path) -> None:
-    """Record that the template of the tiny models passed its trial, a child of 0.3 s a test."""
-    content = f"{VERSION}\n{TEMPLATE}".encode()
-    (home / "templates").mkdir(mode=0o700)
-    (home / "templates" / sha256(content).hexdigest()).touch(mode=0o600)
 
 
 @pytest.fixture(autouse=True)

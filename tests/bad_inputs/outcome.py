@@ -19,6 +19,8 @@ from types import FrameType
 from typing import NoReturn
 from unittest.mock import patch
 
+from template_trials import remember_template
+
 from bad_inputs.case import BadInput, write_files, write_surroundings
 from swiftbox.cli.main import main
 
@@ -114,6 +116,7 @@ def _in_process(case: BadInput, work: Path, home: Path) -> tuple[int, str, str, 
     error = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", newline="")
     begins = time.process_time()
     variables = {"HOME": str(home), "SWIFTBOX_HOME": str(home / ".swiftbox")}
+    remember_template(home / ".swiftbox")
     with (
         patch.dict(os.environ, variables),
         patch.object(sys, "stdout", output),
