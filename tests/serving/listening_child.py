@@ -56,6 +56,7 @@ def main() -> None:
         threading.Thread(target=wait_for_end, daemon=True).start()
         lifecycle = ServerLifecycle(stop, lambda: print(port, flush=True), lambda: None, 0.5)
         listen(Guard(application, AccessRules(key=None, largest_body=2**24)), listening, lifecycle)
+    assert "torch" not in sys.modules  # every test would wait for seconds until it is imported
 
 
 if __name__ == "__main__":

@@ -6,8 +6,10 @@ import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from swiftbox.core.generation.constraints import Grammar
+if TYPE_CHECKING:  # it imports torch, which who only refuses requests does not need
+    from swiftbox.core.generation.constraints import Grammar
 
 
 @dataclass(frozen=True)
