@@ -19,6 +19,7 @@ from types import FrameType
 from typing import NoReturn
 from unittest.mock import patch
 
+from asked_here import share_answers
 from template_trials import remember_template
 
 from bad_inputs.case import BadInput, write_files, write_surroundings
@@ -116,6 +117,7 @@ def _in_process(case: BadInput, work: Path, home: Path) -> tuple[int, str, str, 
     error = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", newline="")
     begins = time.process_time()
     variables = {"HOME": str(home), "SWIFTBOX_HOME": str(home / ".swiftbox")}
+    share_answers(home / ".swiftbox", Path(os.environ["SWIFTBOX_HOME"]))
     remember_template(home / ".swiftbox")
     with (
         patch.dict(os.environ, variables),
