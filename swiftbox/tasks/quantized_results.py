@@ -8,10 +8,14 @@ from swiftbox.language import text
 from swiftbox.models.inspection import Inspection
 from swiftbox.models.requirements import NOTE, WARNING, Remark
 from swiftbox.models.trial_loading import uncached_by_builtin
+from swiftbox.models.vllm_formats import KNOWN_SINCE, vllm_format_fault
 from swiftbox.quantization.verification import QUANT_METHODS
 from swiftbox.serving.openers import opener_for
 
 TOPIC = "result"
+
+OLDEST_JUDGED = ".".join(map(str, KNOWN_SINCE))
+"""The version of vLLM by which the result is judged; engines install this one or a newer one."""
 
 
 def result_remark(config: QuantizeConfig, inspection: Inspection | None) -> Remark:
@@ -27,14 +31,22 @@ def result_remark(config: QuantizeConfig, inspection: Inspection | None) -> Rema
         return Remark(NOTE, TOPIC, message)
     if inspection is not None and (kinds := uncached_by_builtin(inspection)):
         return _for_vllm_only(uncached_error(kinds).message)
-    settings = {"quantization_config": {"quant_method": QUANT_METHODS[config.method]}}
+    stored = {
+        "quant_method": QUANT_METHODS[config.method],
+        "bits": config.bits,
+        "group_size": config.group_size,
+    }
+    settings = {"quantization_config": stored}
     engine = opener_for(settings).engine
     place = text(f" in the engine {engine}", f"（在引擎 {engine} 中运行）") if engine else ""
     message = text(
-        f"the result is served, talked to and evaluated here by the builtin server{place}; on a "
-        "GPU that vLLM supports, by vLLM too",
-        f"量化结果可在本机由内置服务{place}部署、对话与评测；在 vLLM 支持的 GPU 上也可用 vLLM",
+        f"the result is served, talked to and evaluated here by the builtin server{place}",
+        f"量化结果可在本机由内置服务{place}部署、对话与评测",
     )
+    if not vllm_format_fault(settings, OLDEST_JUDGED):
+        message += text(
+            "; on a GPU that vLLM supports, by vLLM too", "；在 vLLM 支持的 GPU 上也可用 vLLM"
+        )
     return Remark(NOTE, TOPIC, message)
 
 

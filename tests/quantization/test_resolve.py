@@ -191,19 +191,21 @@ def test_experts_in_one_tensor_are_refused_where_a_method_would_split_them(
 
 
 @pytest.mark.parametrize(
-    ("method", "server"),
+    ("keys", "server"),
     [
-        ("bnb", "by the builtin server; on a GPU"),
-        ("gptq", "by the builtin server in the engine gptq; on a GPU"),
-        ("awq", "by the builtin server in the engine gptq; on a GPU"),
-        ("fp8", "by the builtin server in the engine compress; on a GPU"),
-        ("gguf", "by llama.cpp (engine llama_cpp)"),
+        ({"method": "bnb"}, "by the builtin server"),
+        ({"method": "gptq"}, "by the builtin server in the engine gptq; on a GPU"),
+        ({"method": "gptq", "bits": 3}, "by the builtin server in the engine gptq"),
+        ({"method": "awq"}, "by the builtin server in the engine gptq; on a GPU"),
+        ({"method": "fp8"}, "by the builtin server in the engine compress; on a GPU"),
+        ({"method": "gguf"}, "by llama.cpp (engine llama_cpp)"),
     ],
 )
-def test_the_check_says_what_serves_the_result(method: str, server: str) -> None:
-    remark = result_remark(resolved(method=method), None)
+def test_the_check_says_what_serves_the_result(keys: dict[str, Any], server: str) -> None:
+    remark = result_remark(resolved(**keys), None)
     assert remark.level == "note"
-    assert f"served, talked to and evaluated here {server}" in remark.message
+    expected = f"the result is served, talked to and evaluated here {server}"
+    assert remark.message.partition(" that vLLM")[0] == expected
 
 
 def test_a_result_that_only_vllm_serves_is_a_warning(
