@@ -37,7 +37,13 @@ DERIVED = ("rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.
 
 
 def _failure(message: str) -> ResultError:
-    return ResultError(message, hint=text("the file was deleted", "该文件已删除"))
+    return ResultError(
+        message,
+        hint=text(
+            "the file was deleted; set another method, and report this with log.txt of the run",
+            "该文件已删除；请换用其他 method，并附上运行的 log.txt 反馈此问题",
+        ),
+    )
 
 
 def check_conversion(source: Path, file: Path, names: Mapping[str, str | None]) -> None:

@@ -38,7 +38,13 @@ QUANT_METHODS = {
 
 
 def _failure(message: str) -> ResultError:
-    return ResultError(message, hint=text("the result was deleted", "结果已删除"))
+    return ResultError(
+        message,
+        hint=text(
+            "the result was deleted; set another method, and report this with log.txt of the run",
+            "结果已删除；请换用其他 method，并附上运行的 log.txt 反馈此问题",
+        ),
+    )
 
 
 def check_files(source: Path, result: Path, config: QuantizeConfig) -> dict[str, Any]:

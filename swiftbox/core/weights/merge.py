@@ -328,7 +328,7 @@ def verify(
                 "the written tokenizer encodes the check prompts differently",
                 "写出的分词器对核对文本的编码不一致",
             ),
-            hint=text("the folder was deleted", "该目录已删除"),
+            hint=_to_report(),
         )
     labels = None if expected.answers else expected.logits[0].shape[-1]
     model = load_merge_base(job.files(folder, job.types, labels))
@@ -345,5 +345,12 @@ def verify(
             f"logit 最大差 {difference.maximum:.2g}（上限 {difference.limit:.2g}），"
             f"{difference.answers} 个回答中 {difference.same_answers} 个相同",
         ),
-        hint=text("the folder was deleted", "该目录已删除"),
+        hint=_to_report(),
+    )
+
+
+def _to_report() -> str:
+    return text(
+        "the folder was deleted; merge again, and if it repeats, report it with log.txt of the run",
+        "该目录已删除；请再合并一次，若仍如此，请附上运行的 log.txt 反馈",
     )
