@@ -227,7 +227,7 @@ def _row_scale(inputs: Tensor, largest: float) -> Tensor:
 
 
 def _rounded_to_int8(inputs: Tensor) -> Tensor:
-    scale = _row_scale(inputs, 127.0)
+    scale = _row_scale(inputs, 127.5)  # half of what -128 to 127 spans
     return (inputs / scale).round().clamp(-128, 127) * scale
 
 

@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 
 import pytest
-from box import HANG_S, box, events, started, until
+from box import HANG_S, LONGEST_RUN_S, box, events, started, until
 from gguf import GGUFReader
 from openai import AuthenticationError, OpenAI
 from tiny import write_chats
@@ -123,7 +123,7 @@ def test_a_chain_from_the_training_on_serves_with_its_tokens(smollm2: Path, tmp_
     out = tmp_path / "out"
     with started("run", "chain.yaml", "output_dir=out", "--yes", cwd=tmp_path) as process:
         served = out / "steps" / "05-deploy"
-        until(lambda: events(served, "serving") if served.is_dir() else [], what="the address")
+        until(lambda: events(served, "serving"), what="the address", timeout_s=LONGEST_RUN_S)
         (compared,) = events(served, "parity")
         assert [row["differences"] for row in compared["models"]] == [[]]
         assert compared["models"][0]["trained"]
