@@ -176,6 +176,9 @@ PACKAGES = {
 """The package with which transformers loads each quantization format."""
 
 
+ALSO_NEEDED = {"gptq": "optimum"}
+"""A second package that transformers needs for a format."""
+
 LOADER = "loader"
 """The topic of the remark on a package that loads quantized weights; engines have some of them."""
 
@@ -184,8 +187,8 @@ def loader_missing(config: Mapping[str, Any]) -> str:
     """Return the missing package that loads a model's quantized weights; empty if installed."""
     quantized = config.get("quantization_config")
     method = str(quantized.get("quant_method", "")) if isinstance(quantized, dict) else ""
-    package = PACKAGES.get(method, "")
-    return package if package and version_of(package) is None else ""
+    packages = filter(None, (PACKAGES.get(method), ALSO_NEEDED.get(method)))
+    return next((package for package in packages if version_of(package) is None), "")
 
 
 def _precision(config: Mapping[str, Any], stored: str | None) -> Iterator[Remark]:

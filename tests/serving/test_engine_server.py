@@ -162,6 +162,17 @@ def test_packed_zero_points_are_read_by_the_engine_even_if_the_package_is_here(
     assert opener_for({"quantization_config": quantization}) == Opener(engine)
 
 
+def test_an_incomplete_loader_in_our_environment_leaves_the_model_to_the_engine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    installed = {"gptqmodel": "7.6.0"}
+    monkeypatch.setattr(inspection, "version_of", installed.get)
+    config = {"quantization_config": {"quant_method": "gptq", "bits": 4}}
+    assert opener_for(config) == Opener("gptq")  # transformers needs optimum too
+    installed["optimum"] = "2.3.0"
+    assert opener_for(config) == Opener()
+
+
 @pytest.mark.parametrize("settings", [None, [], {}, {"quant_method": None}, {"config_groups": 3}])
 def test_other_settings_are_loaded_by_our_own_python(settings: Any) -> None:
     assert opener_for({"quantization_config": settings}) == Opener()
