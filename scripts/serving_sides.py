@@ -209,22 +209,19 @@ def convert(model: Path, dtype: str, folder: Path) -> Path:
 
 @contextmanager
 def llama_cpp(folder: Path, executable: Path, file: Path, threads: int) -> Iterator[Served]:
-    """Serve with llama.cpp, with the command that a deployment would run."""
-    from swiftbox.config.deploy import DeployConfig
+    """Serve with llama.cpp, with the command of a deployment, but at a port of its own."""
     from swiftbox.serving import llama_cpp as llama
     from swiftbox.serving.address import free_port
     from swiftbox.serving.client import health
 
-    config = DeployConfig(model=str(file), hub="local", engine="llama_cpp", port=0)
-    port = free_port(config.host, 0)
+    host, port = "127.0.0.1", free_port("127.0.0.1", 0)
     limits = llama.ServerLimits(CONTEXT, SLOTS)
-    target = llama.LlamaTarget(executable, file, "model", port, limits, threads)
-    environment: Mapping[str, str] = llama.environment(dict(os.environ), None)
-    url = f"http://127.0.0.1:{port}"
+    target = llama.LlamaTarget(executable, file, "model", folder / "socket", limits, threads)
+    command = [*llama.command(target), "--host", host, "--port", str(port)]  # the last ones count
+    environment = llama.environment(dict(os.environ))
+    url = f"http://{host}:{port}"
     with (folder / "llama.log").open("wb") as log:
-        process = subprocess.Popen(
-            llama.command(config, target), env=environment, stdout=log, stderr=log
-        )
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
     try:
         until = time.monotonic() + LONGEST_START_S
         while health(url) != "ok":
