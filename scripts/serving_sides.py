@@ -209,7 +209,7 @@ def convert(model: Path, dtype: str, folder: Path) -> Path:
 
 @contextmanager
 def llama_cpp(folder: Path, executable: Path, file: Path, threads: int) -> Iterator[Served]:
-    """Serve with llama.cpp, with the command of a deployment, but at a port of its own."""
+    """Serve with llama.cpp, with the command of a deployment, but at a port."""
     from swiftbox.serving import llama_cpp as llama
     from swiftbox.serving.address import free_port
     from swiftbox.serving.client import health
