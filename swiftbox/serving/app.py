@@ -18,6 +18,7 @@ from swiftbox.serving.asgi import App
 from swiftbox.serving.chat_page import ChatPage, PageDefaults
 from swiftbox.serving.guards import AccessRules, guarded
 from swiftbox.serving.metrics import exposition
+from swiftbox.serving.plain_values import SMALL_BODY
 from swiftbox.serving.prompts import DEFAULT_TEXT_TOKENS
 from swiftbox.serving.requests import (
     AdapterRequest,
@@ -32,10 +33,6 @@ from swiftbox.serving.unknown_paths import unknown_path
 
 CLIENT_CLOSED_REQUEST = 499
 """The status that is counted if the client disconnects before the answer."""
-
-SMALL_BODY = 64 * 2**10
-"""Bytes; a larger body is parsed beside the event loop, which serves others meanwhile."""
-
 
 STREAM_HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 """Neither caches nor nginx keep the parts of a stream back."""

@@ -2,19 +2,22 @@
 
 The program listens on a Unix socket in a folder that only this user can enter. Requests reach it
 through the checks that ours have (guards.py): the host, so that a page in the user's browser cannot
-use it by DNS rebinding, the origin, the key, and the size of the body. No more of them are passed
-on at the same time than the program answers: further ones wait here, and its health stays readable.
+use it by DNS rebinding, the origin, the key, and the size of the body. Its JSON is limited too:
+a program that recurses into values crashes at a deep one. No more requests are passed on at the
+same time than the program answers: further ones wait here, and its health stays readable.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import socket
 import tempfile
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +26,7 @@ from swiftbox.serving.api_errors import ApiError, busy, closing
 from swiftbox.serving.asgi import Receive, Scope, Send
 from swiftbox.serving.chat_page import ChatPage, PageDefaults
 from swiftbox.serving.guards import AccessRules, guarded, refuse
+from swiftbox.serving.plain_values import SMALL_BODY, parse_body
 
 if TYPE_CHECKING:
     import httpx2
@@ -33,6 +37,9 @@ SOCKET = "server.sock"
 CONNECT_S = 10.0
 DRAIN_S = 10.0
 """How long running answers may continue after a stop request; then they are cut off."""
+
+MAX_GROUPS = 256
+"""Levels of brackets in a grammar; those of JSON schemas have about ten."""
 
 RETRY_AFTER_S = 5
 POLL_S = 0.05
@@ -171,6 +178,8 @@ class Forwarder:
             body = await _body_of(receive)
             if body is None:
                 return
+            if scope["method"] == "POST":
+                await _require_shallow(body)
             with self._counted(scope):
                 await _until_disconnected(self._answer(scope, body, send), receive)
         except ApiError as error:
@@ -247,6 +256,26 @@ async def _body_of(receive: Receive) -> bytes | None:
         parts.append(message.get("body", b""))
         if not message.get("more_body", False):
             return b"".join(parts)
+
+
+async def _require_shallow(body: bytes) -> None:
+    """Raise ApiError for a body other than a JSON object, or with values that are too deep."""
+    if len(body) <= SMALL_BODY:
+        content = parse_body(body)
+    else:
+        content = await asyncio.to_thread(parse_body, body)
+    grammar = content.get("grammar")
+    if isinstance(grammar, str) and _levels(grammar) > MAX_GROUPS:
+        message = f"grammar: its groups are nested more than {MAX_GROUPS} levels deep"
+        raise ApiError(400, message, param="grammar")
+
+
+def _levels(grammar: str) -> int:
+    """Return how deep brackets are nested, those in literals included."""
+    if grammar.count("(") <= MAX_GROUPS:
+        return 0
+    steps = (1 if bracket == "(" else -1 for bracket in re.findall("[()]", grammar))
+    return max(accumulate(steps))
 
 
 async def _until_disconnected(answer: Any, receive: Receive) -> None:

@@ -9,6 +9,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from swiftbox.serving.api_errors import ApiError
+
+SMALL_BODY = 64 * 2**10
+"""Bytes; a larger body is parsed beside the event loop, which serves others meanwhile."""
+
 MAX_DEPTH = 64
 """Levels; JSON schemas of tools have about ten."""
 
@@ -21,6 +26,19 @@ MAX_SEPARATORS = 1_000_000
 
 class LimitExceeded(ValueError):
     """JSON that is valid but too deep, too long, or not text."""
+
+
+def parse_body(raw: bytes) -> dict[str, Any]:
+    """Parse the JSON object of a request within the limits; raise ApiError with the reason."""
+    try:
+        content = parse_json(raw)
+    except LimitExceeded as error:
+        raise ApiError(400, f"the body is not JSON that this server accepts: {error}") from None
+    except ValueError as error:
+        raise ApiError(400, f"the body is not JSON: {str(error)[:200]}") from None
+    if not isinstance(content, dict):
+        raise ApiError(400, "the body should be a JSON object")
+    return content
 
 
 def parse_json(raw: bytes | str) -> Any:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from swiftbox.serving.api_errors import ApiError
-from swiftbox.serving.plain_values import LimitExceeded, parse_json
+from swiftbox.serving.plain_values import parse_body, parse_json
 from swiftbox.serving.request_errors import invalid_request
 
 MAX_STOPS = 16
@@ -275,14 +275,7 @@ def parse(kind: type[AnyBody], raw: bytes, content_type: str) -> AnyBody:
     """Parse the body of a request; raise ApiError with everything that is wrong with it."""
     if content_type.partition(";")[0].strip().lower() != "application/json":
         raise ApiError(400, f"the body should be application/json (got {content_type or 'none'})")
-    try:
-        content = parse_json(raw)
-    except LimitExceeded as error:
-        raise ApiError(400, f"the body is not JSON that this server accepts: {error}") from None
-    except ValueError as error:
-        raise ApiError(400, f"the body is not JSON: {str(error)[:200]}") from None
-    if not isinstance(content, dict):
-        raise ApiError(400, "the body should be a JSON object")
+    content = parse_body(raw)
     content = {key: value for key, value in content.items() if key not in WITHOUT_EFFECT}
     _drop_unsupported(kind, content)
     try:

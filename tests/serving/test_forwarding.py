@@ -184,6 +184,29 @@ def test_a_request_is_passed_on_without_what_is_for_us(behind: tuple[Program, Li
     }
 
 
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"no JSON", "not JSON"),
+        (b"[" * 40_000 + b"]" * 40_000, "levels deep"),
+        (b'{"json_schema": ' + b'{"items": ' * 70 + b"{}" + b"}" * 71, "levels deep"),
+        (json.dumps({"grammar": "root ::= " + "(" * 300 + '"a"' + ")" * 300}).encode(), "groups"),
+    ],
+    ids=["text", "large", "schema", "grammar"],
+)
+def test_a_body_by_which_a_recursive_program_ends_is_not_passed_on(
+    body: bytes, reason: str, behind: tuple[Program, Listener]
+) -> None:
+    program, listener = behind
+    before = len(program.requests)
+    status, content, _headers = ask(listener, "POST", "/v1/chat/completions", body)
+    assert status == 400
+    assert reason in json.loads(content)["error"]["message"]
+    assert len(program.requests) == before
+    flat = json.dumps({"grammar": 'root ::= ("a") | ' + " | ".join(['("b")'] * 300)}).encode()
+    assert ask(listener, "POST", "/v1/chat/completions", flat)[0] == 200
+
+
 def test_our_page_stands_in_front_of_the_program(behind: tuple[Program, Listener]) -> None:
     program, listener = behind
     before = len(program.requests)
