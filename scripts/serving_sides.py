@@ -5,15 +5,16 @@ Every side gets the same tokens, writes the same number of them greedily, and ha
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -132,7 +133,7 @@ class Served:
         """Request one answer as a stream."""
         body = {"model": "model", "prompt": prompt, "max_tokens": new_tokens, "temperature": 0}
         body |= {"ignore_eos": True, "stream": True, "stream_options": {"include_usage": True}}
-        connection = http.client.HTTPConnection(self.host, timeout=600)
+        connection = self.connection()
         began, first, text, tokens = time.perf_counter(), 0.0, "", 0
         connection.request("POST", ROUTE, json.dumps({**body, **self.extra}), HEADERS)
         response = connection.getresponse()
@@ -149,10 +150,49 @@ class Served:
         connection.close()
         return StreamedAnswer(text, tokens, first - began, time.perf_counter() - began)
 
+    def connection(self) -> http.client.HTTPConnection:
+        """Return a new connection to it."""
+        return http.client.HTTPConnection(self.host, timeout=600)
+
     @property
     def host(self) -> str:
         """Return its address with the port."""
         return self.server.url.removeprefix("http://")
+
+
+class SocketConnection(http.client.HTTPConnection):
+    """HTTP over a Unix socket."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost", timeout=600)
+        self.path = path
+
+    def connect(self) -> None:
+        """Connect to the socket."""
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.connect(str(self.path))
+
+
+class ServedOnSocket(Served):
+    """llama.cpp's server, without the listener that a deployment has in front of it."""
+
+    def __init__(self, path: Path, pid: int) -> None:
+        # With its cache, a prompt that was read before would not be read again.
+        super().__init__(RunningServer("http://localhost", pid), {"cache_prompt": False})
+        self.path = path
+
+    def connection(self) -> http.client.HTTPConnection:
+        """Return a new connection to its socket."""
+        return SocketConnection(self.path)
+
+    def is_ready(self) -> bool:
+        """Return whether the model is loaded."""
+        try:
+            with contextlib.closing(self.connection()) as connection:
+                connection.request("GET", "/health")
+                return connection.getresponse().status == 200
+        except OSError:
+            return False
 
 
 @dataclass(frozen=True)
@@ -165,7 +205,7 @@ class StreamedAnswer:
     seconds: float
 
 
-@contextmanager
+@contextlib.contextmanager
 def builtin(folder: Path, model: Path, dtype: str, threads: int) -> Iterator[Served]:
     """Serve with the built-in server."""
     folder.mkdir()
@@ -200,36 +240,38 @@ def convert(model: Path, dtype: str, folder: Path) -> Path:
         "tensors": [],
         "bytes": 0,
     }
-    with (folder / "convert.log").open("w", encoding="utf-8") as log, redirect_stderr(log):
+    with (
+        (folder / "convert.log").open("w", encoding="utf-8") as log,
+        contextlib.redirect_stderr(log),
+    ):
         result = run_converter(Path(sys.executable), request, folder, lambda *_, **__: None)
     if result.get("refused"):
         raise SystemExit(f"the converter refuses the model: {result.get('why')}")
     return file
 
 
-@contextmanager
+@contextlib.contextmanager
 def llama_cpp(folder: Path, executable: Path, file: Path, threads: int) -> Iterator[Served]:
-    """Serve with llama.cpp, with the command of a deployment, but at a port."""
+    """Serve with llama.cpp, with the command that a deployment would run."""
     from swiftbox.serving import llama_cpp as llama
-    from swiftbox.serving.address import free_port
-    from swiftbox.serving.client import health
+    from swiftbox.serving.forwarding import private_socket
 
-    host, port = "127.0.0.1", free_port("127.0.0.1", 0)
     limits = llama.ServerLimits(CONTEXT, SLOTS)
-    target = llama.LlamaTarget(executable, file, "model", folder / "socket", limits, threads)
-    command = [*llama.command(target), "--host", host, "--port", str(port)]  # the last ones count
-    environment = llama.environment(dict(os.environ))
-    url = f"http://{host}:{port}"
-    with (folder / "llama.log").open("wb") as log:
-        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
-    try:
-        until = time.monotonic() + LONGEST_START_S
-        while health(url) != "ok":
-            if process.poll() is not None or time.monotonic() > until:
-                raise SystemExit(f"llama.cpp did not start: {(folder / 'llama.log').read_text()}")
-            time.sleep(0.1)
-        # With its cache, a prompt that was read before would not be read again.
-        yield Served(RunningServer(url, process.pid), {"cache_prompt": False})
-    finally:
-        process.terminate()
-        process.wait(60)
+    log = folder / "llama.log"
+    with private_socket() as path, log.open("wb") as output:
+        target = llama.LlamaTarget(executable, file, "model", path, limits, threads)
+        environment = llama.environment(os.environ)
+        process = subprocess.Popen(
+            llama.command(target), env=environment, stdout=output, stderr=output
+        )
+        server = ServedOnSocket(path, process.pid)
+        try:
+            until = time.monotonic() + LONGEST_START_S
+            while not server.is_ready():
+                if process.poll() is not None or time.monotonic() > until:
+                    raise SystemExit(f"llama.cpp did not start: {log.read_text()}")
+                time.sleep(0.1)
+            yield server
+        finally:
+            process.terminate()
+            process.wait(60)
