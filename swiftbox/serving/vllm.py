@@ -65,7 +65,8 @@ def command(config: DeployConfig, target: VllmTarget) -> list[str]:
     """Return the command that serves a settled deployment."""
     arguments = [*target.program, str(target.model)]
     arguments += ["--host", config.host, "--port", str(target.port)]
-    arguments += ["--served-model-name", target.name, "--dtype", config.dtype]
+    # As part of its argument: a folder's name may begin as an argument does.
+    arguments += [f"--served-model-name={target.name}", "--dtype", config.dtype]
     arguments += ["--gpu-memory-utilization", f"{config.gpu_memory_utilization:g}"]
     arguments += ["--max-num-seqs", str(config.max_concurrency)]
     if config.max_model_len is not None:

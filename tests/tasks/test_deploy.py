@@ -223,14 +223,14 @@ def test_the_command_of_vllm(backend: str) -> None:
     target = VllmTarget(
         program=("/e/bin/vllm", "serve"),
         model=Path("/m/base"),
-        name="base",
+        name="-base",
         adapters={"a=1": Path("/l/a"), "b": Path("/l/b")},
         ranks=(8, 48),
         port=8001,
     )
     assert command(config, target) == [
         *("/e/bin/vllm", "serve", "/m/base", "--host", "0.0.0.0", "--port", "8001"),
-        *("--served-model-name", "base", "--dtype", "bfloat16"),
+        *("--served-model-name=-base", "--dtype", "bfloat16"),
         *("--gpu-memory-utilization", "0.85", "--max-num-seqs", "64"),
         *("--max-model-len", "8192", "--tensor-parallel-size", "4"),
         *("--allowed-origins", "[]", "--middleware", "swiftbox_gate.Gate", "--trust-remote-code"),
