@@ -23,6 +23,12 @@ GROUP_SIZES = (-1, 32, 64, 128)
 LOADED = ("compressed-tensors", "fp8", "mxfp4", "modelopt", "quark", "torchao", "auto-round")
 """Further values of `quant_method` that it loads."""
 
+ANY_DTYPE = ("compressed-tensors", "torchao")
+"""Values of `quant_method` whose layers compute in every number type."""
+
+BFLOAT16 = "mxfp4"
+"""The value of `quant_method` whose layers compute in bfloat16 only."""
+
 
 def vllm_format_fault(config: Mapping[str, Any], version: str) -> str:
     """Return why a version of vLLM does not load the weights of a config.json; empty if it may."""
@@ -38,6 +44,17 @@ def vllm_format_fault(config: Mapping[str, Any], version: str) -> str:
         f"vLLM {version} does not load weights of {shown(method)}",
         f"vLLM {version} 无法加载 {shown(method)} 的权重",
     )
+
+
+def vllm_dtypes(config: Mapping[str, Any], version: str) -> tuple[str, ...]:
+    """Return the types in which a version of vLLM computes quantized weights; empty for any."""
+    quantization = config.get("quantization_config")
+    if not isinstance(quantization, dict) or release(version) < KNOWN_SINCE:
+        return ()
+    method = str(quantization.get("quant_method", "")).lower()
+    if not method or method in ANY_DTYPE:
+        return ()
+    return ("bfloat16",) if method == BFLOAT16 else ("bfloat16", "float16")
 
 
 def _packed_fault(method: str, quantization: Mapping[str, Any]) -> str:

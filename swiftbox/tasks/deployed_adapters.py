@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from pathlib import Path
 
 from swiftbox.config.deploy import DeployConfig
 from swiftbox.config.groups import as_list
@@ -21,7 +22,7 @@ from swiftbox.models.merge_checks import (
 )
 from swiftbox.models.templates import require_bounded_templates
 from swiftbox.models.unservable_adapters import require_plain_loras, vllm_faults
-from swiftbox.models.vllm_formats import vllm_format_fault
+from swiftbox.models.vllm_formats import vllm_dtypes, vllm_format_fault
 
 
 def local_adapters(config: DeployConfig) -> dict[str, Adapter]:
@@ -72,14 +73,26 @@ def vllm_adapter_fault(config: DeployConfig, machine: Machine) -> str:
 
 def vllm_model_fault(config: DeployConfig, machine: Machine) -> str:
     """Return why the vLLM of a machine cannot load the weights of the model; empty if it may."""
-    if not config.model or is_reference(config.model):
-        return ""
-    folder = None
-    with contextlib.suppress(UserError):  # the check reports a model that is not there
-        folder = locate_recorded(config.model, key="model", hub=config.hub)
+    folder = _model_folder(config)
     content = read_json(folder / "config.json") if folder is not None else {}
     fault = vllm_format_fault(content, vllm_version(machine))
     return f"{folder}: {fault}" if fault else ""
+
+
+def vllm_model_dtypes(config: DeployConfig, machine: Machine) -> tuple[str, ...]:
+    """Return the types in which the vLLM of a machine computes the model; empty for any."""
+    folder = _model_folder(config)
+    content = read_json(folder / "config.json") if folder is not None else {}
+    return vllm_dtypes(content, vllm_version(machine))
+
+
+def _model_folder(config: DeployConfig) -> Path | None:
+    """Return the folder of the model; None if it is not on this machine."""
+    if not config.model or is_reference(config.model):
+        return None
+    with contextlib.suppress(UserError):  # the check reports a model that is not there
+        return locate_recorded(config.model, key="model", hub=config.hub)
+    return None
 
 
 def vllm_version(machine: Machine) -> str:

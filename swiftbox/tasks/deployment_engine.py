@@ -28,6 +28,7 @@ from swiftbox.tasks.checks import OnRemark
 from swiftbox.tasks.deployed_adapters import (
     require_vllm_adapters,
     vllm_adapter_fault,
+    vllm_model_dtypes,
     vllm_model_fault,
 )
 from swiftbox.tasks.effects import Effect
@@ -95,9 +96,14 @@ def _llama_cpp_choice(config: DeployConfig, machine: Machine) -> choices.Choice:
 
 
 def choose_served_dtype(config: DeployConfig, engine: str, machine: Machine) -> choices.Choice:
-    """Choose the number type; a GGUF file has its own, and ConfigError is raised for another."""
+    """Choose the number type; ConfigError is raised for one in which the engine cannot compute.
+
+    A GGUF file has its own, and vLLM computes most quantized weights in 16 bits.
+    """
     if engine != "llama_cpp":
-        return choices.choose_dtype(machine, config.dtype)
+        choice = choices.choose_dtype(machine, config.dtype)
+        types = vllm_model_dtypes(config, machine) if engine == "vllm" else ()
+        return choice if not types or choice.value in types else _in_16_bits(config, types)
     if config.dtype != "auto":
         raise ConfigError(
             text(
@@ -107,6 +113,21 @@ def choose_served_dtype(config: DeployConfig, engine: str, machine: Machine) -> 
             hint=text("set dtype: auto", "请设 dtype: auto"),
         )
     return choices.Choice("auto", text("the types in the file", "按文件中的类型"))
+
+
+def _in_16_bits(config: DeployConfig, types: tuple[str, ...]) -> choices.Choice:
+    """Return the first of the types that vLLM has for a model; raise ConfigError for another."""
+    listed = text(" or ", " 或 ").join(types)
+    why = text(
+        f"vLLM computes the quantized weights of {config.model} in {listed}",
+        f"vLLM 以 {listed} 计算 {config.model} 的量化权重",
+    )
+    if config.dtype == "auto":
+        return choices.Choice(types[0], why)
+    raise ConfigError(
+        text(f"dtype: {config.dtype}: {why}", f"dtype：{config.dtype}：{why}"),
+        hint=text("set dtype: auto", "请设 dtype: auto"),
+    )
 
 
 def require_devices(config: DeployConfig, engine: str, machine: Machine) -> None:

@@ -271,6 +271,14 @@ SERVING = (
     refused(
         "tasks/deployment_engine.py:choose_served_dtype", DEPLOY, model="gguf", dtype="float16"
     ),
+    refused(
+        "tasks/deployment_engine.py:_in_16_bits",
+        DEPLOY,
+        model="awq",
+        engine="vllm",
+        dtype="float32",
+        machine=made_up("cpu", vllm="0.33.0+cpu"),
+    ),
     refused("tasks/deployment_engine.py:require_devices", DEPLOY, tensor_parallel_size=2),
     refused(
         "tasks/deployment_engine.py:require_vllm",

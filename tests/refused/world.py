@@ -11,6 +11,7 @@ from model_folder import write_adapter, write_model
 from tiny import train_tokenizer, write_chats, write_labels, write_pairs
 
 BITSANDBYTES = {"quant_method": "bitsandbytes", "load_in_4bit": True}
+AWQ = {"quant_method": "awq", "bits": 4, "group_size": 128}
 
 
 def make_world(folder: Path, tiny: Path) -> None:
@@ -20,6 +21,7 @@ def make_world(folder: Path, tiny: Path) -> None:
     write_model(folder / "m", max_position_embeddings=1024)
     write_model(folder / "others" / "m")
     write_model(folder / "bnb", quantization_config=BITSANDBYTES)
+    write_model(folder / "awq", quantization_config=AWQ)
     write_model(folder / "pictures", vision_config={"depth": 1})
     write_model(folder / "experts", num_experts=4)
     plain = write_model(folder / "plain")

@@ -306,3 +306,29 @@ def test_the_check_tells_which_quantized_weights_vllm_loads(name: str, tmp_path:
             planned("cuda", vllm, model=folder, engine="vllm")
     # What other versions load is not known here.
     assert planned("npu", {"vllm": "0.23.0"}, model=folder).config.engine == "vllm"
+
+
+@pytest.mark.parametrize(
+    ("method", "auto", "refused"),
+    [
+        ("gptq", "bfloat16", "bfloat16 or float16"),
+        ("awq", "bfloat16", "bfloat16 or float16"),
+        ("mxfp4", "bfloat16", "in bfloat16$"),
+        ("compressed-tensors", "float32", ""),
+        ("", "float32", ""),
+    ],
+)
+def test_quantized_weights_are_computed_in_a_type_that_vllm_has_for_them(
+    method: str, auto: str, refused: str, tmp_path: Path
+) -> None:
+    settings = {"quant_method": method, "bits": 4, "group_size": 128}
+    folder = write_model(tmp_path / "m", **({"quantization_config": settings} if method else {}))
+    keys = {"model": folder, "engine": "vllm"}
+    vllm = {"vllm": "0.33.0+cpu"}
+    assert planned("cpu", vllm, **keys).config.dtype == auto
+    assert planned("cpu", vllm, **keys, dtype="bfloat16").config.dtype == "bfloat16"
+    if refused:
+        with pytest.raises(ConfigError, match=f"dtype: float32: vLLM computes.*{refused}"):
+            planned("cpu", vllm, **keys, dtype="float32")
+    # The other servers of such a folder compute in any type.
+    assert planned("cpu", model=folder, engine="builtin").config.dtype == "float32"
