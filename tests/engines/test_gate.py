@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from swiftbox.engines.middleware.swiftbox_gate import KEY, ONLY_LOCAL, ORIGINS, Gate
+from swiftbox.engines.middleware.swiftbox_gate import KEY, ONLY_LOCAL, ORIGINS, App, Gate
+from swiftbox.serving.guards import AccessRules, Guard
 
 
 class GateUnderTest:
@@ -19,9 +20,9 @@ class GateUnderTest:
             monkeypatch.delenv(name, raising=False)
         for name, value in variables.items():
             monkeypatch.setenv(name, value)
-        self.gate = Gate(self._answer)
+        self.app: App = Gate(self.answer)
 
-    async def _answer(self, _scope: Any, _receive: Any, send: Any) -> None:
+    async def answer(self, _scope: Any, _receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200})
 
     def status(self, path: str, method: str = "POST", kind: str = "http", **headers: str) -> int:
@@ -36,7 +37,7 @@ class GateUnderTest:
         async def receive() -> Any:
             return {}
 
-        asyncio.run(self.gate(scope, receive, send))
+        asyncio.run(self.app(scope, receive, send))
         return int(sent[0].get("status") or sent[0]["code"])
 
 
@@ -64,9 +65,22 @@ def test_only_this_machine_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
     gate = GateUnderTest(monkeypatch, SWIFTBOX_ONLY_LOCAL="1")
     hosts = {"localhost:8000": 200, "127.0.0.1:8000": 200, "[::1]:8000": 200}
     hosts |= {"evil.example:8000": 421, "127.0.0.1.evil.example": 421, "[": 421}
+    hosts |= {"127.0.0.2:8000": 200, "127.1:8000": 421, "127.0.0.1.5": 421, "128.0.0.1": 421}
+    hosts |= {"localhost.:8000": 200}
     assert {host: gate.status("/v1/models", host=host) for host in hosts} == hosts
     assert gate.status("/v1/models", origin="https://evil.example") == 403
     assert gate.status("/v1/models", origin="http://localhost:3000") == 200
+
+
+def test_the_guard_of_our_servers_judges_hosts_in_the_same_way(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gate = GateUnderTest(monkeypatch, SWIFTBOX_ONLY_LOCAL="1")
+    guard = GateUnderTest(monkeypatch)
+    guard.app = Guard(guard.answer, AccessRules(None, 1, only_local=True))
+    hosts = ("localhost", "127.0.0.2:80", "127.1", "[::1]", "[", "::1", "localhost.", "0.0.0.0")
+    for host in (*hosts, "127.0.0.1.5", "127.a.b.c", "LOCALHOST:1", "a@localhost", ""):
+        assert gate.status("/v1/models", host=host) == guard.status("/v1/models", host=host), host
 
 
 def test_pages_of_allowed_origins_are_answered(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -84,10 +84,14 @@ def _values(scope: Scope, name: bytes) -> list[str]:
 
 
 def _is_loopback(address: str) -> bool:
+    """Judge a host as the guard of the other servers does, which cannot be imported here."""
     try:
-        return (urlsplit(address).hostname or "") in LOOPBACK
+        host = (urlsplit(address).hostname or "").removesuffix(".")
     except ValueError:
         return False
+    parts = host.split(".")
+    is_ipv4 = len(parts) == 4 and all(part.isascii() and part.isdecimal() for part in parts)
+    return host in LOOPBACK or (is_ipv4 and parts[0] == "127")
 
 
 async def _refuse(status: int, reason: str, send: Send) -> None:
