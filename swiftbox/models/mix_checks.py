@@ -19,16 +19,10 @@ from swiftbox.models.model_pairs import (
 from swiftbox.models.requirements import WARNING, Remark
 from swiftbox.models.templates import templates_of
 from swiftbox.models.token_ids import token_ids
+from swiftbox.models.unservable_adapters import trained_biases, variants
 
 PLAIN_STARTS = (True, False, None, "gaussian", "orthogonal", "eva")
 """Values of init_lora_weights with which an adapter is a change of its base."""
-
-
-VARIANTS = (
-    *("kasa_config", "velora_config", "arrow_config", "monteclora_config"),
-    *("use_qalora", "use_bdlora", "layer_replication", "alora_invocation_tokens"),
-)
-"""Settings of peft with which a layer adds something else than the product of its factors."""
 
 
 def require_sums(adapters: Sequence[Adapter]) -> None:
@@ -54,7 +48,7 @@ def require_sums(adapters: Sequence[Adapter]) -> None:
 def _beyond_sum(adapter: Adapter) -> str:
     config = adapter.config
     saved = ", ".join(config.get("modules_to_save") or [])
-    has_bias = config.get("bias", "none") != "none" or config.get("lora_bias")
+    biases = trained_biases(adapter)
     parts = {part for layer in adapter.layers.values() for part in layer}
     start = config.get("init_lora_weights", True)
     reasons = [
@@ -62,13 +56,13 @@ def _beyond_sum(adapter: Adapter) -> str:
         if adapter.kind != "LORA"
         else "",
         text("it is a DoRA", "它是 DoRA") if config.get("use_dora") else "",
-        *(text(f"it sets {key}", f"它设了 {key}") for key in VARIANTS if config.get(key)),
-        text("it trained biases", "它训练了偏置") if has_bias else "",
+        *variants(adapter),
+        biases,
         text(f"it trained {saved} completely", f"它完整训练了 {saved}") if saved else "",
         text("it has new tokens", "它含新增词元") if config.get("trainable_token_indices") else "",
         text("it adapts the embeddings", "它作用于词嵌入") if "lora_embedding_A" in parts else "",
         text("it holds complete weights", "它含完整的权重")
-        if adapter.full_weights and not saved and not has_bias
+        if adapter.full_weights and not saved and not biases
         else "",
         text(
             f"init_lora_weights: {start} changed its base", f"init_lora_weights: {start} 改变了基座"

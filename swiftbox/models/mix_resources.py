@@ -15,6 +15,7 @@ from swiftbox.language import text
 from swiftbox.models.adapters import Adapter
 from swiftbox.models.merge_checks import BYTES, BaseWeights
 from swiftbox.models.merge_resources import LIBRARY_BYTES, merge_needs
+from swiftbox.models.unservable_adapters import PEFT_RANK
 
 COPIES = 5
 """Of a tensor for each part, in float32: read, converted, its change, stacked, weighted."""
@@ -42,7 +43,7 @@ def require_adapter_mix_resources(
     """Raise MachineError when the disk or the memory is too small to mix adapters."""
     numbers = sum(math.prod(shape) for adapter in adapters for shape in adapter.shapes.values())
     if config.lora_rank is not None:
-        ranks = [int(adapter.config.get("r", 8)) for adapter in adapters]
+        ranks = [int(adapter.config.get("r", PEFT_RANK)) for adapter in adapters]
         numbers = round(numbers * max(1.0, config.lora_rank / max(1, sum(ranks))))
     dtype = config.dtype if config.dtype in BYTES else "float32"
     _require_disk(numbers * BYTES[dtype], folder, text("mixed adapter", "混合后的适配器"))

@@ -22,7 +22,6 @@ PEFT_RANK, PEFT_ALPHA = 8, 8
 
 MERGE = "swiftbox new merge -o merge.yaml adapter={} && swiftbox run merge.yaml"
 
-
 LARGEST_RANK = 512
 """Of vLLM."""
 
@@ -32,8 +31,11 @@ PLAIN_INITS = ("gaussian", "eva", "orthogonal", "mica", "lora_ga")
 PATTERNS_SINCE = (0, 32)
 """Earlier versions of vLLM have one scale for all layers, of r and lora_alpha."""
 
-OTHER_LORAS = ("alora_invocation_tokens", "layer_replication", "use_bdlora", "use_qalora")
-"""Settings of LoRAs that vLLM does not have."""
+VARIANTS = (
+    *("kasa_config", "velora_config", "arrow_config", "monteclora_config"),
+    *("use_qalora", "use_bdlora", "layer_replication", "alora_invocation_tokens"),
+)
+"""Settings of peft with which a layer has more than the two matrices of a LoRA."""
 
 
 class UnservableAdapter(ConfigError):
@@ -121,11 +123,11 @@ def _beyond_lora(adapter: Adapter, version: str) -> str:
         _new_tokens(adapter),
         text(f"it trained {saved} completely", f"它完整训练了 {saved}") if saved else "",
         text("it is a DoRA", "它是 DoRA") if config.get("use_dora") else "",
-        _bias(adapter),
+        trained_biases(adapter),
         _scales(adapter, version) if adapter.kind == "LORA" else "",
         _rank(adapter),
         _initial(config.get("init_lora_weights")),
-        ", ".join(key for key in OTHER_LORAS if config.get(key)),
+        *variants(adapter),
         text(f"it is of the kind {adapter.kind}", f"它的类型是 {adapter.kind}")
         if adapter.kind != "LORA"
         else "",
@@ -136,7 +138,13 @@ def _beyond_lora(adapter: Adapter, version: str) -> str:
     return text(", ", "、").join(filter(None, reasons))
 
 
-def _bias(adapter: Adapter) -> str:
+def variants(adapter: Adapter) -> list[str]:
+    """Return a reason for each setting with which layers have more than the matrices of a LoRA."""
+    return [text(f"it sets {key}", f"它设了 {key}") for key in VARIANTS if adapter.config.get(key)]
+
+
+def trained_biases(adapter: Adapter) -> str:
+    """Return the reason if an adapter has trained biases; empty if it has not."""
     config = adapter.config
     has_bias = config.get("bias", "none") != "none" or config.get("lora_bias")
     return text("it trained biases", "它训练了偏置") if has_bias else ""

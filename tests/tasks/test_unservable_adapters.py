@@ -70,7 +70,8 @@ def test_other_scales_are_for_the_versions_that_have_them(
     ("keys", "reason"),
     [
         ({"init_lora_weights": "pissa_niter_4"}, "it changes the base when it is loaded"),
-        ({"use_qalora": True}, "use_qalora"),
+        ({"use_qalora": True}, "it sets use_qalora"),
+        ({"kasa_config": {"beta": 1.0}}, "it sets kasa_config"),
     ],
 )
 def test_adapters_that_vllm_would_apply_wrongly_are_refused(
