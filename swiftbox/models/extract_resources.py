@@ -6,13 +6,9 @@ import math
 from pathlib import Path
 
 from swiftbox.config.extract import ExtractConfig
-from swiftbox.devices import host
-from swiftbox.errors import MachineError
-from swiftbox.files import SPARE_BYTES, require_room
-from swiftbox.formatting import size
 from swiftbox.language import text
 from swiftbox.models.merge_checks import BYTES, BaseWeights
-from swiftbox.models.merge_resources import EXPERT, LAYER, LIBRARY_BYTES, merge_needs
+from swiftbox.models.merge_resources import EXPERT, LAYER, merge_needs, require_disk, require_memory
 
 COPIES = 4
 """Of a matrix in float32 while it is decomposed: itself, and the tables of an exact one."""
@@ -43,38 +39,23 @@ def require_extract_resources(
     `models` are the base and the tuned model, which are both mapped from their files.
     """
     written = adapter_bytes(models[1], config)
-
-    def refusal(needed: int, free: int) -> MachineError:
-        return MachineError(
-            text(
-                f"adapter: up to {size(needed)} to write with a reserve of {size(SPARE_BYTES)}, "
-                f"{size(free)} free at {folder}; nothing was written",
-                f"适配器：连同预留的 {size(SPARE_BYTES)} 最多需 {size(needed)}，"
-                f"{folder} 仅剩 {size(free)}；未写入任何内容",
-            ),
-            hint=text(
-                "free some space, set a smaller lora_rank, or set output_dir to a folder on "
-                "another disk",
-                "请清理磁盘、减小 lora_rank，或将 output_dir 设到其他磁盘",
-            ),
-        )
-
-    require_room(folder, round(written) + SPARE_BYTES, refusal)
-    _require_memory(models, written)
-
-
-def _require_memory(models: tuple[BaseWeights, BaseWeights], written: float) -> None:
+    require_disk(
+        written,
+        folder,
+        text("adapter at its largest", "适配器（最大时）"),
+        text(
+            "free some space, set a smaller lora_rank, or set output_dir to a folder on "
+            "another disk",
+            "请清理磁盘、减小 lora_rank，或将 output_dir 设到其他磁盘",
+        ),
+    )
     largest = max((4.0 * math.prod(shape[-2:]) for shape in models[1].shapes.values()), default=0.0)
     needs = sum(merge_needs(model, ()).memory for model in models)
-    needed, total = round(needs + written + COPIES * largest + LIBRARY_BYTES), host.memory()[0]
-    if needed > total:
-        raise MachineError(
-            text(
-                f"extracting takes {size(needed)} of memory, this machine has {size(total)}",
-                f"提取需要 {size(needed)} 内存，本机有 {size(total)}",
-            ),
-            hint=text(
-                "set a smaller lora_rank, or extract on a machine with more memory",
-                "请减小 lora_rank，或在内存更大的机器上提取",
-            ),
-        )
+    require_memory(
+        needs + written + COPIES * largest,
+        text("extracting", "提取"),
+        text(
+            "set a smaller lora_rank, or extract on a machine with more memory",
+            "请减小 lora_rank，或在内存更大的机器上提取",
+        ),
+    )

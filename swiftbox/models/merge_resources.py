@@ -86,30 +86,45 @@ def _merged_bytes(
 
 def require_resources(base_model: BaseWeights, folder: Path, dtype: str, needs: MergeNeeds) -> None:
     """Raise MachineError, with both numbers, when the disk or memory is too small for a merge."""
+    beyond_memory = max(0.0, needs.merged - FREE_SHARE * host.memory()[1] / 2)
+    written = base_model.bytes_as(dtype) + round(beyond_memory)
+    require_disk(written, folder, text("merged model", "合并后的模型"))
+    require_memory(
+        needs.memory,
+        text("merging", "合并"),
+        text("merge on a machine with more memory", "请在内存更大的机器上合并"),
+    )
+
+
+def require_disk(written: float, folder: Path, what: str, hint: str = "") -> None:
+    """Raise MachineError, with both numbers, when a folder has no room for a result."""
 
     def refusal(needed: int, free: int) -> MachineError:
         return MachineError(
             text(
-                f"merged model: {size(needed)} to write with a reserve of {size(SPARE_BYTES)}, "
+                f"{what}: {size(needed)} to write with a reserve of {size(SPARE_BYTES)}, "
                 f"{size(free)} free at {folder}; nothing was written",
-                f"合并后的模型：连同预留的 {size(SPARE_BYTES)} 共需 {size(needed)}，"
+                f"{what}：连同预留的 {size(SPARE_BYTES)} 共需 {size(needed)}，"
                 f"{folder} 仅剩 {size(free)}；未写入任何内容",
             ),
-            hint=text(
+            hint=hint
+            or text(
                 "free some space, or set output_dir to a folder on another disk",
                 "请清理磁盘，或将 output_dir 设到其他磁盘",
             ),
         )
 
-    total, free = host.memory()
-    beyond_memory = max(0.0, needs.merged - FREE_SHARE * free / 2)
-    require_room(folder, base_model.bytes_as(dtype) + SPARE_BYTES + round(beyond_memory), refusal)
-    needed = round(needs.memory + LIBRARY_BYTES)
+    require_room(folder, round(written) + SPARE_BYTES, refusal)
+
+
+def require_memory(bytes_needed: float, doing: str, hint: str) -> None:
+    """Raise MachineError, with both numbers, when the memory is too small for work with weights."""
+    needed, total = round(bytes_needed + LIBRARY_BYTES), host.memory()[0]
     if needed > total:
         raise MachineError(
             text(
-                f"merging takes {size(needed)} of memory, this machine has {size(total)}",
-                f"合并需要 {size(needed)} 内存，本机有 {size(total)}",
+                f"{doing} takes {size(needed)} of memory, this machine has {size(total)}",
+                f"{doing}需要 {size(needed)} 内存，本机有 {size(total)}",
             ),
-            hint=text("merge on a machine with more memory", "请在内存更大的机器上合并"),
+            hint=hint,
         )

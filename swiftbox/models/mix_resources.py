@@ -7,14 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from swiftbox.config.mix import MixConfig
-from swiftbox.devices import host
-from swiftbox.errors import MachineError
-from swiftbox.files import SPARE_BYTES, require_room
-from swiftbox.formatting import size
 from swiftbox.language import text
 from swiftbox.models.adapters import Adapter
 from swiftbox.models.merge_checks import BYTES, BaseWeights
-from swiftbox.models.merge_resources import LIBRARY_BYTES, merge_needs
+from swiftbox.models.merge_resources import merge_needs, require_disk, require_memory
 from swiftbox.models.unservable_adapters import PEFT_RANK
 
 COPIES = 5
@@ -31,7 +27,7 @@ def require_mix_resources(models: Sequence[BaseWeights], folder: Path, config: M
     """Raise MachineError when the disk or the memory is too small to mix models."""
     dtype = "stored" if config.dtype == "auto" else config.dtype
     written = models[0].bytes_as(dtype)
-    _require_disk(written, folder, text("mixed model", "混合后的模型"))
+    require_disk(written, folder, text("mixed model", "混合后的模型"))
     largest = max((4.0 * math.prod(shape) for shape in models[0].shapes.values()), default=0.0)
     mixing = largest * (COPIES * len(models) + SHARED_COPIES) + min(written, SHARD_BYTES)
     _require_memory(max(mixing, merge_needs(models[0], ()).memory))
@@ -46,7 +42,7 @@ def require_adapter_mix_resources(
         ranks = [int(adapter.config.get("r", PEFT_RANK)) for adapter in adapters]
         numbers = round(numbers * max(1.0, config.lora_rank / max(1, sum(ranks))))
     dtype = config.dtype if config.dtype in BYTES else "float32"
-    _require_disk(numbers * BYTES[dtype], folder, text("mixed adapter", "混合后的适配器"))
+    require_disk(numbers * BYTES[dtype], folder, text("mixed adapter", "混合后的适配器"))
     layers = {layer for adapter in adapters for layer in adapter.layers}
     shapes = [base_model.shapes.get(f"{layer}.weight", ()) for layer in layers]
     largest = max((4.0 * math.prod(shape) for shape in shapes), default=0.0)
@@ -54,31 +50,6 @@ def require_adapter_mix_resources(
     _require_memory(merge_needs(base_model, ()).memory + mixing)
 
 
-def _require_disk(written: float, folder: Path, what: str) -> None:
-    def refusal(needed: int, free: int) -> MachineError:
-        return MachineError(
-            text(
-                f"{what}: {size(needed)} to write with a reserve of {size(SPARE_BYTES)}, "
-                f"{size(free)} free at {folder}; nothing was written",
-                f"{what}：连同预留的 {size(SPARE_BYTES)} 共需 {size(needed)}，"
-                f"{folder} 仅剩 {size(free)}；未写入任何内容",
-            ),
-            hint=text(
-                "free some space, or set output_dir to a folder on another disk",
-                "请清理磁盘，或将 output_dir 设到其他磁盘",
-            ),
-        )
-
-    require_room(folder, round(written) + SPARE_BYTES, refusal)
-
-
 def _require_memory(needs: float) -> None:
-    needed, total = round(needs + LIBRARY_BYTES), host.memory()[0]
-    if needed > total:
-        raise MachineError(
-            text(
-                f"mixing takes {size(needed)} of memory, this machine has {size(total)}",
-                f"混合需要 {size(needed)} 内存，本机有 {size(total)}",
-            ),
-            hint=text("mix on a machine with more memory", "请在内存更大的机器上混合"),
-        )
+    hint = text("mix on a machine with more memory", "请在内存更大的机器上混合")
+    require_memory(needs, text("mixing", "混合"), hint)

@@ -30,11 +30,6 @@ DESCRIPTION = re.compile(
 HEADS = ("lm_head", "embed_out", "output")
 """Last parts of the names of heads, which a model with tied embeddings need not store."""
 
-TABLES = re.compile(
-    r"(?:^|\.)(?:embed_tokens|wte|word_embeddings|embed_in|lm_head|embed_out)\.weight$"
-)
-"""Tables whose rows are the vocabulary.  # (V, H)"""
-
 LAYERS = re.compile(r"(?:.*\.)?(?:num_hidden_layers|num_layers|n_layers?|depth) ")
 """Settings that say how many layers there are, with their values."""
 

@@ -78,8 +78,6 @@ PLACES = {
         cli/surroundings.py:require_folders core/losses/reference_cache.py:_pair_too_large
         core/training/checkpoint.py:disk_full_error core/training/memory_recovery.py:together_error
         core/training/generated_answers.py:_answer_too_large hub/transfer.py:_no_room
-        models/extract_resources.py:_require_memory models/extract_resources.py:refusal
-        models/mix_resources.py:refusal
         launch/extension.py:_no_room models/merge_resources.py:refusal
         quantization/preconditions.py:refusal quantization/preconditions.py:require_device_room
         serving/llama_cpp.py:_too_little_memory""",

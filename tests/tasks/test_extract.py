@@ -123,5 +123,5 @@ def test_a_disk_and_a_memory_that_are_too_small_are_refused(
         TaskRun("extract", tuned_model=tuned, model=tiny)
     monkeypatch.undo()
     monkeypatch.setattr("swiftbox.files.free_bytes", lambda _folder: 100)
-    with pytest.raises(MachineError, match=r"adapter: up to .* to write"):
+    with pytest.raises(MachineError, match=r"adapter at its largest: .* to write"):
         TaskRun("extract", tuned_model=tuned, model=tiny)
