@@ -18,7 +18,7 @@ from swiftbox.language import text
 from swiftbox.models.merge_checks import BaseWeights, read_base_weights
 from swiftbox.models.metadata import shown
 from swiftbox.models.requirements import WARNING, Remark
-from swiftbox.models.vocabulary_rows import TABLE
+from swiftbox.models.vocabulary_rows import HEADS, TABLE
 
 DESCRIPTION = re.compile(
     r"^(?:.*\.)?(?:_name_or_path|transformers_version|(?:torch_)?dtype|use_cache|vocab_size|\w+_token_id"
@@ -26,9 +26,6 @@ DESCRIPTION = re.compile(
     r"|return_dict|problem_type|initializer_range|pad_index|tie_word_embeddings)$"
 )
 """Keys of config.json that say nothing about how the layers compute, or are looked at apart."""
-
-HEADS = ("lm_head", "embed_out", "output")
-"""Last parts of the names of heads, which a model with tied embeddings need not store."""
 
 LAYERS = re.compile(r"(?:.*\.)?(?:num_hidden_layers|num_layers|n_layers?|depth) ")
 """Settings that say how many layers there are, with their values."""

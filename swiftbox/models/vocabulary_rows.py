@@ -27,6 +27,9 @@ TABLE = re.compile(
 ADAPTED_TABLE = re.compile(EMBEDDINGS + r"\.lora_embedding_A$")
 """A LoRA of the embeddings.  # (R, V)"""
 
+HEADS = ("lm_head", "embed_out", "output")
+"""Modules that compute logits; a model with tied embeddings need not store theirs."""
+
 Shapes = Mapping[str, tuple[int, ...]]
 
 

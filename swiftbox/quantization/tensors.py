@@ -15,6 +15,7 @@ from swiftbox.architectures.modalities import EXTRA, reads_other_modality
 from swiftbox.config.quantize import QuantizeConfig
 from swiftbox.files import read_json
 from swiftbox.models import weights
+from swiftbox.models.vocabulary_rows import HEADS
 
 DTYPE_BYTES = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "F16": 2, "BF16": 2, "I16": 2}
 """Bytes per element by the dtype name of safetensors; all other dtypes take one."""
@@ -31,9 +32,6 @@ NEVER_QUANTIZED = re.compile(
     r"norm|rotary|embed|router|(?:^|\.)(?:gate|shared_expert_gate|wte|wpe)$"
 )
 """Modules of decoder layers that no method quantizes: norms, and the routers of experts."""
-
-HEADS = ("lm_head", "output", "embed_out")
-"""Modules that compute logits."""
 
 BNB_BLOCK, BNB_NESTED_BLOCK = 64, 256
 """Weights per scale, and scales per nested scale; bitsandbytes 0.50.2 functional.py."""
