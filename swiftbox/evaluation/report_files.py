@@ -34,6 +34,8 @@ class ReportContent:
     """What was found on the user's own rows."""
     answers: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     """The answers to them with their scores, by candidate."""
+    rows_left_out: str = ""
+    """Why held-out rows are not measured; empty if they are, or if there are none."""
 
 
 def write_report(
@@ -45,6 +47,8 @@ def write_report(
     results = {(job.candidate.name, job.benchmark.name): job.read_result() for job in jobs}
     benchmarks = list({job.benchmark.name: job.benchmark for job in jobs}.values())
     findings = summary(measured.candidates, benchmarks, results)
+    if measured.rows_left_out:
+        findings["remarks"] = [measured.rows_left_out, *findings["remarks"]]
     if measured.own_rows is not None:
         findings["own_rows"] = measured.own_rows
         findings["remarks"] = [*measured.own_rows["remarks"], *findings["remarks"]]

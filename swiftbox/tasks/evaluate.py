@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from swiftbox.config.evaluate import EvaluateConfig
@@ -49,7 +48,7 @@ from swiftbox.tasks.checks import OnRemark, report
 from swiftbox.tasks.deploy import DEPLOY
 from swiftbox.tasks.evaluate_rows import OwnRows
 from swiftbox.tasks.evaluate_rows_check import check_own_rows, effects
-from swiftbox.tasks.evaluated_rows import with_absolute_rows
+from swiftbox.tasks.evaluated_rows import rows_left_out, with_absolute_rows
 from swiftbox.tasks.evaluation_conflicts import require_one_source
 from swiftbox.tasks.evaluation_servers import Evaluation, server_config
 from swiftbox.tasks.task import Output, Resolved, Task
@@ -177,9 +176,10 @@ def run(config: EvaluateConfig, folder: Path, emit: Emit) -> Path | None:
         emit(events.STOPPED, step=None, scored=done, of=len(scores))
         return None
     seconds = round(time.monotonic() - began, 1)
-    content = ReportContent(models, seconds)
-    if own_rows is not None:
-        content = replace(content, own_rows=own_rows.findings(), answers=own_rows.answers())
+    if own_rows is None:
+        content = ReportContent(models, seconds, rows_left_out=rows_left_out(config))
+    else:
+        content = ReportContent(models, seconds, own_rows.findings(), own_rows.answers())
     emit(events.REPORT, **write_report(config, scores, folder, content))
     emit(events.DONE, seconds=seconds, report=str(folder / "report.html"), scored=len(scores))
     return folder

@@ -31,7 +31,13 @@ from swiftbox.security.secrets import is_loopback, origin
 from swiftbox.serving.client import RequestRefused
 from swiftbox.tasks.checks import OnRemark, ignored, inspect_model, report
 from swiftbox.tasks.effects import Effect, Effects
-from swiftbox.tasks.evaluated_rows import RowSelection, deciding_model, metrics_of, select_rows
+from swiftbox.tasks.evaluated_rows import (
+    RowSelection,
+    deciding_model,
+    metrics_of,
+    rows_left_out,
+    select_rows,
+)
 from swiftbox.tasks.row_rendering import rendered_later, renderer_of
 from swiftbox.tasks.shared_effects import effects_of
 from swiftbox.tasks.training_check import sources_of, validation_sources
@@ -53,6 +59,9 @@ def check_own_rows(
     selection = select_rows(config)
     if selection is None:
         _require_something(config)
+        if left_out := rows_left_out(config):
+            hint = text("name others: test_dataset=FILE", "可指定其他数据：test_dataset=文件")
+            on_remark(Remark(NOTE, KEY, left_out, hint))
         return
     metrics = metrics_of(config, selection)
     checked = _checked_rows(config, selection, models, on_remark)

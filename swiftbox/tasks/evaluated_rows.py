@@ -140,6 +140,23 @@ def select_rows(config: EvaluateConfig) -> RowSelection | None:
     return None
 
 
+def rows_left_out(config: EvaluateConfig) -> str:
+    """Say which held-out rows are not measured although nobody excluded them, and why.
+
+    Empty if they are measured, or if there are none.
+    """
+    if config.test_dataset is not None or config.endpoint:
+        return ""
+    run = next(_training_runs(config), None)
+    training = _recorded(run)
+    if run is None or (training is not None and not training.holds_out_rows):
+        return ""
+    fault = _fault_of_held_out(config, run, training)
+    if not fault:
+        return ""
+    return text(f"held-out rows are not measured: {fault}", f"未测留出数据：{fault}")
+
+
 def _training_runs(config: EvaluateConfig) -> Iterator[Path]:
     """Yield the runs that trained what is evaluated, the adapters first."""
     compared = config.compare or []
@@ -205,9 +222,11 @@ def _fault_of_held_out(
     config: EvaluateConfig, run: Path | None, training: TrainConfig | None
 ) -> str:
     """Return why there are no held-out rows to measure; empty if there are."""
-    if run is None or training is None:
+    if run is None:
         return text("no training of this model is recorded here", "本机没有该模型的训练记录")
     name = run_folder.run_name(run)
+    if training is None:
+        return text(f"the settings of {name} cannot be read", f"无法读取 {name} 的设置")
     if not training.holds_out_rows:
         return text(f"{name} held out no rows", f"{name} 没有留出数据")
     stage = str(training.model_dump()["stage"])

@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
+from swiftbox.config.evaluate import EvaluateConfig
 from swiftbox.evaluation.benchmarks import select_benchmarks
 from swiftbox.evaluation.candidates import Candidate
 from swiftbox.evaluation.page import page
 from swiftbox.evaluation.report import summary
+from swiftbox.evaluation.report_files import PAGE, ReportContent, write_report
 from swiftbox.evaluation.table import lines
 from swiftbox.formatting import width
 
@@ -174,3 +176,12 @@ def test_the_style_is_in_the_package() -> None:
     import swiftbox.evaluation.page as module
 
     assert Path(module.__file__).with_name("page.css").is_file()
+
+
+def test_held_out_rows_that_were_not_measured_stand_in_report_and_page(tmp_path: Path) -> None:
+    config = EvaluateConfig(model="o/m")
+    content = ReportContent(CANDIDATES[:1], 1.0, rows_left_out="not measured: dataset changed")
+    findings = write_report(config, [], tmp_path, content)
+    assert findings["remarks"] == ["not measured: dataset changed"]
+    assert "! not measured: dataset changed" in lines(findings)
+    assert "not measured: dataset changed" in (tmp_path / PAGE).read_text("utf-8")

@@ -27,7 +27,7 @@ from swiftbox.plan import plan
 from swiftbox.tasks import evaluation_servers
 from swiftbox.tasks.evaluate import check
 from swiftbox.tasks.evaluate_rows_check import effects
-from swiftbox.tasks.evaluated_rows import metrics_of, select_rows
+from swiftbox.tasks.evaluated_rows import metrics_of, rows_left_out, select_rows
 from swiftbox.tasks.load import loads
 from swiftbox.tasks.temporary_server import TemporaryServer
 
@@ -81,6 +81,37 @@ def test_rows_that_changed_since_the_training_are_not_the_ones_it_held_out(
         select_rows(settled(adapter=run, test_dataset="held_out"))
     with pytest.raises(ConfigError, match=r"nothing to measure.*changed since"):
         remarks(settled(adapter=run))
+
+
+def test_held_out_rows_that_cannot_be_measured_are_not_left_out_in_silence(
+    run: Path, tiny: Path, tmp_path: Path
+) -> None:
+    benchmarks = {"benchmarks": ["sample_mmlu"]}
+    write_chats(tmp_path / "chat.jsonl", 15)
+    changed = settled(adapter=run, **benchmarks)
+    assert any("not measured: dataset changed since" in line for line in remarks(changed))
+    unreadable = recorded(tiny, tmp_path, "unreadable", val_size=4)
+    (unreadable / "settled.yaml").write_text("task: train\n", "utf-8")
+    fault = "not measured: the settings of unreadable cannot be read"
+    assert any(fault in line for line in remarks(settled(adapter=unreadable, **benchmarks)))
+    with_nothing = settled(adapter=recorded(tiny, tmp_path, "all", val_size=0), **benchmarks)
+    excluded = settled(adapter=run, test_dataset="none", **benchmarks)
+    for config in (with_nothing, excluded):
+        assert not any("held-out rows" in line for line in remarks(config))
+
+
+def test_rows_without_right_answers_are_left_out_with_the_reason(
+    tiny: Path, tmp_path: Path
+) -> None:
+    rows = [
+        {"prompt": f"question {number}", "chosen": "right", "rejected": "wrong"}
+        for number in range(6)
+    ]
+    data = tmp_path / "pairs.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    run = recorded(tiny, tmp_path, data=data, stage="reward", val_size=2)
+    fault = rows_left_out(settled(adapter=run, benchmarks=["sample_mmlu"]))
+    assert "done (stage: reward) have no answer to compare with" in fault
 
 
 def test_a_model_without_a_record_has_no_held_out_rows(tiny: Path) -> None:
