@@ -46,7 +46,13 @@ from swiftbox.runs import events
 from swiftbox.runs.events import Emit
 from swiftbox.runs.stop import STOP
 from swiftbox.serving.client import Endpoint
-from swiftbox.tasks.evaluated_rows import RowSelection, deciding_model, metrics_of, select_rows
+from swiftbox.tasks.evaluated_rows import (
+    RowSelection,
+    deciding_model,
+    metrics_left_out,
+    metrics_of,
+    select_rows,
+)
 
 
 def own_rows_title() -> str:
@@ -301,8 +307,13 @@ class OwnRows:
             **results,
             "unmeasured": unmeasured,
             "judge": self._judged(),
-            "remarks": [*self._loss_remarks(), *remarks(results)],
+            "remarks": [*self._left_out(), *self._loss_remarks(), *remarks(results)],
         }
+
+    def _left_out(self) -> list[str]:
+        """Say which metrics are not measured because a package is missing."""
+        left_out = metrics_left_out(self.config, self.selection)
+        return [left_out] if left_out else []
 
     def _loss_remarks(self) -> list[str]:
         """Say what the loss is of, where the training has another one."""

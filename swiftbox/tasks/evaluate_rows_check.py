@@ -34,6 +34,7 @@ from swiftbox.tasks.effects import Effect, Effects
 from swiftbox.tasks.evaluated_rows import (
     RowSelection,
     deciding_model,
+    metrics_left_out,
     metrics_of,
     rows_left_out,
     select_rows,
@@ -64,6 +65,8 @@ def check_own_rows(
             on_remark(Remark(NOTE, KEY, left_out, hint))
         return
     metrics = metrics_of(config, selection)
+    if left_out := metrics_left_out(config, selection):
+        on_remark(Remark(NOTE, "metrics", left_out))
     checked = _checked_rows(config, selection, models, on_remark)
     for model in models if "loss" in metrics else ():
         if fault := loss_fault(model):

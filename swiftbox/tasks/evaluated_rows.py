@@ -21,7 +21,7 @@ from swiftbox.data.files import dataset_hash
 from swiftbox.data.formats import LABELLED
 from swiftbox.data.shapes import PAIRED
 from swiftbox.errors import ConfigError, UserError
-from swiftbox.evaluation.own_rows.text_scores import has_sacrebleu
+from swiftbox.evaluation.own_rows.text_scores import OF_SACREBLEU, has_sacrebleu
 from swiftbox.language import text
 from swiftbox.methods import METHODS
 from swiftbox.models.adapters import ADAPTER_CONFIG, base_of, read_adapter
@@ -321,6 +321,21 @@ def metrics_of(config: EvaluateConfig, selection: RowSelection) -> tuple[str, ..
     return tuple(chosen)
 
 
+def metrics_left_out(config: EvaluateConfig, selection: RowSelection) -> str:
+    """Say which metrics would fit if a package were installed; empty if none is left out so."""
+    missing = _needs_sacrebleu()
+    if config.metrics is not None or _fault_of_metric("bleu", config, selection) != missing:
+        return ""
+    return text(f"BLEU and chrF are not measured: {missing}", f"未测 BLEU 与 chrF：{missing}")
+
+
+def _needs_sacrebleu() -> str:
+    return text(
+        "needs sacrebleu: pip install 'swiftbox[text]'",
+        "需要 sacrebleu：pip install 'swiftbox[text]'",
+    )
+
+
 def _all_metrics() -> tuple[str, ...]:
     return ("loss", *TEXT_METRICS, "win_rate")
 
@@ -332,11 +347,8 @@ def _fault_of_metric(name: str, config: EvaluateConfig, selection: RowSelection)
         return text("the rows are texts, without answers", "数据为纯文本，没有回答")
     if config.backend == "lm_eval":
         return text("backend: lm_eval generates no answers", "backend: lm_eval 不生成回答")
-    if name in ("bleu", "chrf") and not has_sacrebleu():
-        return text(
-            "needs sacrebleu: pip install 'swiftbox[text]'",
-            "需要 sacrebleu：pip install 'swiftbox[text]'",
-        )
+    if name in OF_SACREBLEU and not has_sacrebleu():
+        return _needs_sacrebleu()
     if name != "win_rate":
         return ""
     if config.judge_endpoint is None:

@@ -20,12 +20,16 @@ from tiny import write_chats, write_texts
 from swiftbox.config.evaluate import EvaluateConfig
 from swiftbox.config.presets import presets
 from swiftbox.errors import ConfigError, DataError
+from swiftbox.evaluation.candidates import candidates
 from swiftbox.evaluation.own_rows import measuring
+from swiftbox.evaluation.own_rows.row_files import RowFiles
+from swiftbox.files import write_json
 from swiftbox.launch.prepare import with_absolute_paths
 from swiftbox.models.requirements import Remark
 from swiftbox.plan import plan
-from swiftbox.tasks import evaluation_servers
+from swiftbox.tasks import evaluated_rows, evaluation_servers
 from swiftbox.tasks.evaluate import check
+from swiftbox.tasks.evaluate_rows import OwnRows
 from swiftbox.tasks.evaluate_rows_check import effects
 from swiftbox.tasks.evaluated_rows import metrics_of, rows_left_out, select_rows
 from swiftbox.tasks.load import loads
@@ -165,6 +169,22 @@ def test_metrics_that_do_not_fit_are_refused_by_name(tiny: Path, tmp_path: Path)
         settled(**named, metrics="accuracy")
     with pytest.raises(ConfigError, match=r"missing.jsonl"):
         remarks(settled(model=tiny, test_dataset=str(tmp_path / "missing.jsonl")))
+
+
+def test_metrics_that_need_a_missing_package_are_left_out_by_name(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluated_rows, "has_sacrebleu", lambda: False)
+    config = settled(adapter=run)
+    missing = "BLEU and chrF are not measured: needs sacrebleu: pip install 'swiftbox[text]'"
+    assert missing in remarks(config)
+    assert missing not in remarks(settled(adapter=run, metrics="loss"))
+    (tmp_path / "own_rows").mkdir()
+    write_json(RowFiles(tmp_path).rows, {"rows": [], "cut": 0, "left_out": 0})
+    rows = OwnRows.of(config, candidates(config), tmp_path, lambda *_, **__: None)
+    assert rows is not None
+    assert not {"bleu", "chrf"}.intersection(rows.metrics)
+    assert missing in rows.findings()["remarks"]
 
 
 def test_texts_have_a_loss_and_no_answers(tiny: Path, tmp_path: Path) -> None:

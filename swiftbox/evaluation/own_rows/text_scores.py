@@ -17,6 +17,9 @@ from typing import Any
 
 SACREBLEU = "sacrebleu"
 
+OF_SACREBLEU = ("bleu", "chrf")
+"""Metrics that this package computes."""
+
 HAN = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 KANA = "\u3040-\u30ff\u31f0-\u31ff"
 WITHOUT_SPACES = HAN + KANA + "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"
