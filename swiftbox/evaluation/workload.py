@@ -10,8 +10,9 @@ from swiftbox.config.evaluate import EvaluateConfig
 from swiftbox.config.groups import as_list
 from swiftbox.errors import DataError
 from swiftbox.evaluation import local_data
+from swiftbox.evaluation.answer_speed import remembered_speed
 from swiftbox.evaluation.benchmarks import SelectedBenchmark
-from swiftbox.formatting import counted
+from swiftbox.formatting import counted, duration
 from swiftbox.language import text
 from swiftbox.models.requirements import NOTE, Remark
 
@@ -67,9 +68,20 @@ def _tokens(config: EvaluateConfig, questions: int) -> str:
     if config.backend == "lm_eval":
         return ""
     tokens = questions * config.max_tokens
+    most = text(f", at most {tokens:,} generated tokens", f"，最多生成 {tokens:,} 个 token")
+    shown_later = text("; the time left is shown while it runs", "；运行时显示剩余时间")
+    return most + (_longest_time(config, tokens) or shown_later)
+
+
+def _longest_time(config: EvaluateConfig, tokens: int) -> str:
+    """Say how long the most tokens take by the speed of an earlier run; empty without one."""
+    speed = remembered_speed(config)
+    if speed is None:
+        return ""
+    longest = duration(tokens / speed.tokens_per_s)
     return text(
-        f", at most {tokens:,} generated tokens; the time left is shown while it runs",
-        f"，最多生成 {tokens:,} 个 token；运行时显示剩余时间",
+        f", which take at most about {longest} at the speed of an earlier run",
+        f"，按此前运行的速度最多约 {longest}",
     )
 
 

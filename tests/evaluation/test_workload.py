@@ -6,8 +6,10 @@ import pytest
 
 from swiftbox.config.evaluate import EvaluateConfig
 from swiftbox.display.lines import status_line
+from swiftbox.evaluation.answer_speed import remember_speed, remembered_speed
 from swiftbox.evaluation.benchmarks import select_benchmarks
 from swiftbox.evaluation.workload import AnswerRate, workload_remark
+from swiftbox.formatting import duration
 from swiftbox.runs import events
 
 
@@ -24,6 +26,21 @@ def test_questions_and_tokens_are_counted_for_all_models() -> None:
         f"2 models, {2 * questions} in all, at most {20 * questions} generated tokens; "
         "the time left is shown while it runs"
     )
+
+
+def test_the_time_is_estimated_by_the_speed_of_an_earlier_run() -> None:
+    values = {"model": "o/m", "compare": ["o/n"]}
+    earlier = EvaluateConfig.model_validate(values)
+    remember_speed(earlier, answers=4, tokens=200, seconds=10.0)
+    speed = remembered_speed(earlier)
+    assert speed is not None
+    assert speed.seconds(8, 512) == 8 * 50 / 20
+    assert speed.seconds(8, 10) == 8 * 10 / 20
+    counted = line("sample_ceval", limit=2, max_tokens=10)
+    questions = int(counted.split("in all")[0].rpartition(",")[2])
+    about = duration(10 * questions / 20)
+    assert counted.endswith(f"at most about {about} at the speed of an earlier run")
+    assert "earlier run" not in line("sample_ceval", limit=2, batch_size=9)
 
 
 def test_a_limited_benchmark_of_the_hub_has_an_unknown_number() -> None:
