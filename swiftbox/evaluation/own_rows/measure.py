@@ -32,6 +32,9 @@ if TYPE_CHECKING:  # importing them takes seconds
 
 Request = Mapping[str, Any]
 
+LEFT_OUT = ("bad", "dropped", "nothing_to_learn")
+"""Counts of rows that a training does not take either."""
+
 PASSED_ON = (events.STAGE, events.MEASURING, events.WARNING)
 
 
@@ -127,13 +130,15 @@ def chosen_rows(training: TrainConfig, request: Request) -> dict[str, Any]:
         places = examples_at(validation or sources, encoder, rows.indices.tolist())
         examples = [(_learned(example), f"{file}:{line}") for example, (file, line) in places]
         answered = [(example, place) for example, place in examples if example is not None]
+        if not answered:
+            raise _no_rows()
         encode = ExampleEncoder.of(METHODS["sft"], tokenizer, config_of(request["measured"]))
         chosen = _conversation_rows(answered, encode, tokenizer)
     return {
         "rows": chosen,
         "longest": UnitDataset(SingleUnits(parts.training)).longest(),
         "cut": sum(len(rows.samples[int(index)]) > training.max_length for index in rows.indices),
-        "left_out": sum(counts.get(key, 0) for key in ("bad", "dropped", "nothing_to_learn")),
+        "left_out": sum(counts.get(key, 0) for key in LEFT_OUT) + len(rows) - len(chosen),
         "tokenizer": _fingerprint(tokenizer),
     }
 
@@ -142,6 +147,13 @@ def _no_rows() -> DataError:
     return DataError(
         text("test_dataset: no row to measure", "test_dataset：没有可测量的数据"),
         hint=text("give other rows, or raise max_length", "请换用其他数据，或增大 max_length"),
+    )
+
+
+def _bad_row(place: str, reason: str) -> DataError:
+    return DataError(
+        f"test_dataset: {place} {reason}",
+        hint=text("correct or remove this row", "请修正或删除这一行"),
     )
 
 
@@ -166,7 +178,7 @@ def _conversation_rows(
     seen: dict[str, int] = {}
     for (example, place), result in zip(examples, encoded, strict=True):
         if result.error is not None:
-            raise DataError(f"{place} {result.error.reason}", hint="")
+            raise _bad_row(place, result.error.reason)
         _, answer = prompt_and_answer(result.samples[0])
         expected = tokenizer.decode(answer, skip_special_tokens=True).strip()
         seen[place] = seen.get(place, 0) + 1
@@ -249,10 +261,7 @@ def _encoded(
     results = METHODS["sft"].encode(examples, tokenizer, config)
     for row, result in zip(rows, results, strict=True):
         if result.error is not None:
-            raise DataError(
-                f"test_dataset: {row['id']} {result.error.reason}",
-                hint=text("correct or remove this row", "请修正或删除这一行"),
-            )
+            raise _bad_row(row["id"], result.error.reason)
     return [result.samples[0] for result in results]
 
 

@@ -15,6 +15,7 @@ from tiny import write_chats, write_config, write_texts
 
 from swiftbox.config.evaluate import EvaluateConfig
 from swiftbox.data.source import parse_sources
+from swiftbox.errors import DataError
 from swiftbox.evaluation.candidates import (
     Candidate,
     candidates,
@@ -22,10 +23,12 @@ from swiftbox.evaluation.candidates import (
     with_absolute_paths,
 )
 from swiftbox.evaluation.own_rows import measuring
+from swiftbox.evaluation.own_rows.measure import chosen_rows
 from swiftbox.evaluation.own_rows.plain_rows import plain_rows
 from swiftbox.evaluation.own_rows.row_files import ChosenRows, RowFiles
 from swiftbox.files import read_json, write_json
 from swiftbox.tasks.evaluate_rows import OwnRows
+from swiftbox.tasks.evaluated_rows import select_rows
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -115,6 +118,34 @@ def test_the_right_answers_of_preferences_are_measured(tiny: Path, tmp_path: Pat
     prompts = read_json(files.prompts(models[0].model))["prompts"]
     assert len(prompts) == 2
     assert read_json(files.losses(models[1]))["counts"][0] > 1
+
+
+def test_bad_answers_are_counted_as_left_out_and_cannot_stand_alone(
+    tiny: Path, tmp_path: Path
+) -> None:
+    def labelled(*labels: bool) -> Path:
+        rows = [
+            {"prompt": f"question {number}", "completion": "answer", "label": label}
+            for number, label in enumerate(labels)
+        ]
+        file = tmp_path / "labelled.jsonl"
+        file.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+        return file
+
+    run = recorded(tiny, tmp_path, data=labelled(True, True, False), stage="kto", val_size=0)
+
+    def chosen(file: Path) -> dict[str, Any]:
+        selection = select_rows(EvaluateConfig(adapter=str(run), test_dataset=str(file)))
+        assert selection is not None
+        measured = selection.measured(str(tiny)).model_dump(mode="json")
+        sources = [vars(source) for source in parse_sources([str(file)], columns={})]
+        request = {"deciding_model": str(tiny), "sources": sources, "measured": measured}
+        return chosen_rows(selection.training, {**request, "validation": [], "held_out": False})
+
+    result = chosen(labelled(True, True, False, True))
+    assert (len(result["rows"]), result["left_out"]) == (3, 1)
+    with pytest.raises(DataError, match="no row to measure"):
+        chosen(labelled(False, False))
 
 
 def test_rows_for_a_server_elsewhere_are_conversations_as_they_are(tmp_path: Path) -> None:
