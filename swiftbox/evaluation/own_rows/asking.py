@@ -9,7 +9,7 @@ import json
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -228,13 +228,12 @@ def in_parallel(
     ended = threading.Event()
     remaining = iter(items)
     errors: list[RunError] = []
-    pool = ThreadPoolExecutor(concurrency)
     running: set[Future[dict[str, Any] | None]] = set()
     try:
         while not stop.is_set():
             if not errors:
                 new = _next(remaining, concurrency - len(running))
-                running |= {pool.submit(work, item, ended) for item in new}
+                running |= {_begin(work, item, ended) for item in new}
             if not running:
                 break
             complete, running = wait(running, POLL_S, FIRST_COMPLETED)
@@ -246,9 +245,22 @@ def in_parallel(
         yield from _results(complete, errors)
     finally:
         ended.set()
-        pool.shutdown(wait=False, cancel_futures=True)
     if errors:
         raise errors[0]
+
+
+def _begin(work: Any, item: Any, ended: threading.Event) -> Future[dict[str, Any] | None]:
+    """Return the future result of `work(item, ended)`, from a thread that delays no exit."""
+    future: Future[dict[str, Any] | None] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work(item, ended))
+        except BaseException as error:  # noqa: BLE001 - it is raised where the result is read
+            future.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return future
 
 
 def _results(

@@ -89,6 +89,28 @@ def test_a_busy_server_is_asked_again(tmp_path: Path, monkeypatch: pytest.Monkey
     assert len(models.requests) == 6 + 2
 
 
+def test_a_request_under_way_does_not_delay_the_end_of_a_stopped_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asking, "END_S", 0.0)
+    stop, answered = threading.Event(), threading.Event()
+
+    def slow(_body: Mapping[str, Any]) -> str:
+        stop.set()
+        answered.wait()
+        return "yes"
+
+    with loopback_models(slow) as models:
+        before = threading.enumerate()
+        model = Asking(Endpoint.at(models.url), "m", AnswerSettings(16, 0.0, 42, 2))
+        lines = LineFile(tmp_path / "a.jsonl")
+        assert not model.answer_all([RowQuestion(ROWS[0])], lines, lambda *_: None, stop)
+        waiting = [thread for thread in threading.enumerate() if thread not in before]
+        assert waiting
+        assert all(thread.daemon for thread in waiting)
+        answered.set()
+
+
 def test_a_prompt_that_is_too_long_counts_as_an_empty_answer(tmp_path: Path) -> None:
     def short(body: Mapping[str, Any]) -> str:
         if body["prompt"][0] == 0:
