@@ -37,7 +37,7 @@ from swiftbox.evaluation.own_rows.measurable import loss_fault
 from swiftbox.evaluation.own_rows.measuring import LocalRows, measure
 from swiftbox.evaluation.own_rows.plain_rows import plain_rows
 from swiftbox.evaluation.own_rows.row_files import ChosenRows, RowFiles
-from swiftbox.evaluation.own_rows.row_scores import scored_rows
+from swiftbox.evaluation.own_rows.row_scores import BY_ROW, scored_rows
 from swiftbox.files import read_json, write_json
 from swiftbox.formatting import counted, duration
 from swiftbox.hub.fetch import fetch_dataset, fetch_model
@@ -284,6 +284,7 @@ class OwnRows:
 
     def findings(self) -> dict[str, Any]:
         """Return what was found, as the report and the events hold it."""
+        self._add_missing_scores()
         rows = self.chosen.rows
         tokenizer = tokenizer_of(rows)
         measured = [
@@ -309,6 +310,14 @@ class OwnRows:
             "judge": self._judged(),
             "remarks": [*self._left_out(), *self._loss_remarks(), *remarks(results)],
         }
+
+    def _add_missing_scores(self) -> None:
+        """Score answers again by metrics that an earlier start of the run did not have."""
+        for item in self.models:
+            compared = next((row for row in self._scores_of(item) if row["expected"]), None)
+            by_row = BY_ROW.keys() & set(self.metrics)
+            if compared is not None and not by_row <= compared.keys():
+                self._keep_scores(item, LineFile(self.files.answers(item)).read())
 
     def _left_out(self) -> list[str]:
         """Say which metrics are not measured because a package is missing."""

@@ -22,6 +22,7 @@ from swiftbox.config.presets import presets
 from swiftbox.errors import ConfigError, DataError
 from swiftbox.evaluation.candidates import candidates
 from swiftbox.evaluation.own_rows import measuring
+from swiftbox.evaluation.own_rows.asking import LineFile
 from swiftbox.evaluation.own_rows.row_files import RowFiles
 from swiftbox.files import write_json
 from swiftbox.launch.prepare import with_absolute_paths
@@ -185,6 +186,22 @@ def test_metrics_that_need_a_missing_package_are_left_out_by_name(
     assert rows is not None
     assert not {"bleu", "chrf"}.intersection(rows.metrics)
     assert missing in rows.findings()["remarks"]
+
+
+def test_a_metric_that_an_earlier_start_did_not_have_is_added(run: Path, tmp_path: Path) -> None:
+    config = settled(adapter=run, metrics="exact_match,rouge_l")
+    rows = OwnRows.of(config, candidates(config), tmp_path, lambda *_, **__: None)
+    assert rows is not None
+    (tmp_path / "own_rows" / "scores").mkdir(parents=True)
+    row = {"id": "r:1", "expected": "yes", "messages": [], "tools": []}
+    write_json(rows.files.rows, {"rows": [row], "cut": 0, "left_out": 0})
+    for model in rows.models:
+        line = {"id": "r:1", "answer": "Yes", "end": "stop"}
+        LineFile(rows.files.answers(model)).add(line)
+        scores = {"rows": [{**line, "expected": "yes", "exact_match": 1.0}]}
+        write_json(rows.files.result(model), scores)
+    scored = rows.findings()["scores"]
+    assert {(row["metric"], row["value"]) for row in scored} == {("exact_match", 1), ("rouge_l", 1)}
 
 
 def test_texts_have_a_loss_and_no_answers(tiny: Path, tmp_path: Path) -> None:
