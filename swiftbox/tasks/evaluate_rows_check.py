@@ -246,10 +246,10 @@ def _rows_sent(config: EvaluateConfig) -> Iterator[Effect]:
     """Yield the servers on other machines that get own rows."""
     hosts = {"endpoint": config.endpoint, "judge_endpoint": config.judge_endpoint}
     for key, address in hosts.items():
-        if not address or is_reference(address) or not _has_rows(config):
+        if not address or is_reference(address):
             continue
         host = origin(address)
-        if is_loopback(urlsplit(host).hostname or ""):
+        if is_loopback(urlsplit(host).hostname or "") or not _has_rows(config):
             continue
         what = text(f"your rows and the answers to them to {host}", f"你的数据及其回答发往 {host}")
         yield Effect((key,), what, True, f"rows {host}")
