@@ -28,7 +28,6 @@ from swiftbox.evaluation.own_rows.asking import (
     LineFile,
     Report,
     RowQuestion,
-    Server,
 )
 from swiftbox.evaluation.own_rows.findings import MeasuredCandidate, findings, remarks, tokenizer_of
 from swiftbox.evaluation.own_rows.judge_prompt import INSTRUCTIONS, language_of
@@ -38,6 +37,7 @@ from swiftbox.evaluation.own_rows.measuring import LocalRows, measure
 from swiftbox.evaluation.own_rows.plain_rows import plain_rows
 from swiftbox.evaluation.own_rows.row_files import ChosenRows, RowFiles
 from swiftbox.evaluation.own_rows.row_scores import BY_ROW, scored_rows
+from swiftbox.evaluation.run_jobs import AnsweringServer
 from swiftbox.files import read_json, write_json
 from swiftbox.formatting import counted, duration
 from swiftbox.hub.fetch import fetch_dataset, fetch_model
@@ -196,7 +196,9 @@ class OwnRows:
             return []
         return [item for item in candidates if not self.files.result(item).is_file()]
 
-    def answer(self, served: ServedWeights, address: Endpoint, server: Server | None) -> bool:
+    def answer(
+        self, served: ServedWeights, address: Endpoint, server: AnsweringServer | None
+    ) -> bool:
         """Have the candidates of a server answer the rows; return False after a stop."""
         rows = self.chosen.rows
         prompts: Sequence[Any] = [None] * len(rows)

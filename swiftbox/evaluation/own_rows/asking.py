@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from swiftbox.errors import ChildError, RunError
 from swiftbox.evaluation.own_rows.row_files import ChosenRow
+from swiftbox.evaluation.run_jobs import AnsweringServer
 from swiftbox.evaluation.workload import AnswerRate
 from swiftbox.files import write_atomic
 from swiftbox.language import text
@@ -39,17 +40,6 @@ BUSY = (0, 408, 409, 425, 429, 500, 502, 503, 504)
 
 OF_THE_ROW = (400, 413, 422)
 """Statuses by which a server refuses this prompt, such as one that is too long."""
-
-
-class Server(Protocol):
-    """What answers: a server beside the run, or an endpoint."""
-
-    @property
-    def is_alive(self) -> bool:
-        """Tell whether it still answers."""
-
-    def failure(self) -> RunError:
-        """Return why it ended."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +100,7 @@ class Asking:
     endpoint: Endpoint
     model: str
     settings: AnswerSettings
-    server: Server | None = None
+    server: AnsweringServer | None = None
 
     def answer_all(
         self,
