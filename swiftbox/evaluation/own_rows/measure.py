@@ -68,7 +68,7 @@ def measure(request: Request, emit: Any) -> None:
     chosen = read_json(rows_file)
     measured = config_of(request["measured"])
     rows = EncodedRows.of(measured, chosen, Path(request["model"]))
-    write_json(Path(request["prompts"]), {"prompts": [row.prompt for row in rows.prompts]})
+    write_json(Path(request["prompts"]), {"prompts": rows.prompts})
     for candidate in request["candidates"]:
         result = Path(candidate["losses"])
         if "loss" not in read_json(result):
@@ -213,20 +213,13 @@ def _fingerprint(tokenizer: Any) -> str:
 
 
 @dataclass(frozen=True)
-class Prompted:
-    """The prompt of a row in tokens."""
-
-    prompt: Sequence[int]
-
-
-@dataclass(frozen=True)
 class EncodedRows:
     """The rows in the tokens of a model, with their prompts."""
 
     config: TrainConfig
     tokenizer: Any
     samples: Sequence[Sample]
-    prompts: Sequence[Prompted]
+    prompts: Sequence[Sequence[int]]
     longest: int
 
     @staticmethod
@@ -250,7 +243,7 @@ class EncodedRows:
         answered = samples
         if config.train_on_prompt:
             answered = _encoded(examples, tokenizer, answering, rows)
-        prompts = [Prompted(prompt_and_answer(sample)[0]) for sample in answered]
+        prompts = [prompt_and_answer(sample)[0] for sample in answered]
         short = [sample.truncated(config.max_length) for sample in samples]
         return EncodedRows(config, tokenizer, short, prompts, chosen["longest"])
 
