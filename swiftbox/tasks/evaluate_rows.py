@@ -38,6 +38,7 @@ from swiftbox.evaluation.own_rows.plain_rows import plain_rows
 from swiftbox.evaluation.own_rows.row_files import ChosenRows, RowFiles
 from swiftbox.evaluation.own_rows.row_scores import BY_ROW, scored_rows
 from swiftbox.evaluation.run_jobs import AnsweringServer
+from swiftbox.evaluation.tool_requests import ANSWER_TIMEOUT_S
 from swiftbox.files import read_json, write_json
 from swiftbox.formatting import counted, duration
 from swiftbox.hub.fetch import fetch_dataset, fetch_model
@@ -249,7 +250,8 @@ class OwnRows:
             return True
         config, rows = self.config, self.chosen.rows
         key = endpoint.key_of(config.judge_key_env, os.environ, "judge_key_env")
-        address = Endpoint.at(str(config.judge_endpoint), key)
+        server = Endpoint.at(str(config.judge_endpoint), key)
+        address = replace(server, timeout_s=ANSWER_TIMEOUT_S)
         baseline, *others = self.models
         first = self._answers_of(baseline)
         judge = Judge(

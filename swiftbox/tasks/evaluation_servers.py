@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from swiftbox.config.deploy import DeployConfig, ServingEngine
@@ -127,7 +127,8 @@ class Evaluation:
         server_folder: Path,
     ) -> bool:
         """Ask a server about the user's rows, then the questions of the benchmarks."""
-        address = Endpoint.at(answering.address, answering.key)
+        server = Endpoint.at(answering.address, answering.key)
+        address = replace(server, timeout_s=tool_requests.ANSWER_TIMEOUT_S)
         if self.own_rows is not None and not self.own_rows.answer(
             served, address, answering.server
         ):

@@ -20,14 +20,16 @@ from tiny import write_chats, write_texts
 from swiftbox.config.evaluate import EvaluateConfig
 from swiftbox.config.presets import presets
 from swiftbox.errors import ConfigError, DataError
-from swiftbox.evaluation.candidates import candidates
+from swiftbox.evaluation.candidates import ServedWeights, candidates
 from swiftbox.evaluation.own_rows import measuring
 from swiftbox.evaluation.own_rows.asking import LineFile
 from swiftbox.evaluation.own_rows.row_files import RowFiles
+from swiftbox.evaluation.tool_requests import ANSWER_TIMEOUT_S
 from swiftbox.files import write_json
 from swiftbox.launch.prepare import with_absolute_paths
 from swiftbox.models.requirements import Remark
 from swiftbox.plan import plan
+from swiftbox.runs.folder import MACHINE
 from swiftbox.tasks import evaluated_rows, evaluation_servers
 from swiftbox.tasks.evaluate import check
 from swiftbox.tasks.evaluate_rows import OwnRows
@@ -238,6 +240,17 @@ def test_own_rows_leave_this_machine_only_with_consent(run: Path) -> None:
     assert subjects(judge_endpoint="http://[::1]:8000/v1") == []
     benchmarks = {"test_dataset": "none", "benchmarks": ["sample_mmlu"]}
     assert subjects(judge_endpoint="https://judge.example/v1", **benchmarks) == []
+
+
+def test_an_answer_to_a_row_may_take_as_long_as_one_to_a_benchmark(tmp_path: Path) -> None:
+    config = EvaluateConfig(endpoint="http://127.0.0.1:1/v1")
+    rows = mock.Mock()
+    groups = [ServedWeights("", None, ())]
+    evaluation = evaluation_servers.Evaluation(config, tmp_path, lambda *_, **__: None, rows)
+    write_json(tmp_path / MACHINE, made_up("cpu").to_dict())
+    assert evaluation.score_all(groups, [])
+    (_, address, _), _ = rows.answer.call_args
+    assert address.timeout_s == ANSWER_TIMEOUT_S
 
 
 # ---- a run, with a server in this process
