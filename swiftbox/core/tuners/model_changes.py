@@ -20,6 +20,7 @@ from swiftbox.core.tuners.targets import (
     is_linear,
     require_matches,
 )
+from swiftbox.core.tuners.written_adapter import ending_in
 from swiftbox.core.weights.modalities import other_modalities, part_of
 from swiftbox.errors import ConfigError, RunError
 from swiftbox.language import text
@@ -122,10 +123,10 @@ def _layer_names(model: Any, targets: str | Sequence[str]) -> Iterator[str]:
     if targets != "all-linear":
         names = [targets] if isinstance(targets, str) else list(targets)
         parameters = [name for name, _ in _stacks(model)]
-        names = [name for name in names if not _ends_in(parameters, name)]
+        names = [name for name in names if not ending_in(parameters, name)]
         require_matches(model, names)
         for name, _ in model.named_modules():
-            if any(_ends_in([name], end) for end in names):
+            if any(ending_in([name], end) for end in names):
                 yield name
         return
     heads, parts = head_names(model), other_modalities(model)
@@ -134,10 +135,6 @@ def _layer_names(model: Any, targets: str | Sequence[str]) -> Iterator[str]:
         is_router = name.rpartition(".")[2] in ROUTERS
         if is_layer and name not in heads and not is_router and not part_of(name, parts):
             yield name
-
-
-def _ends_in(names: Sequence[str], end: str) -> bool:
-    return any(name == end or name.endswith(f".{end}") for name in names)
 
 
 def _stacks(model: Any) -> Iterator[tuple[str, Any]]:
@@ -152,7 +149,7 @@ def _experts(
 ) -> Iterator[tuple[str, ChangedLayer]]:
     names = [targets] if isinstance(targets, str) else targets
     for name, weight in _stacks(base_model):
-        if targets == "all-linear" or any(_ends_in([name], end) for end in names):
+        if targets == "all-linear" or any(ending_in([name], end) for end in names):
             module = base_model.get_submodule(name.rpartition(".")[0])
             is_transposed = bool(getattr(module, "is_transposed", False))
             after = tuned.get_parameter(name)
