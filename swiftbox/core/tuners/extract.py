@@ -34,7 +34,7 @@ from swiftbox.core.tuners.extract_messages import (
     rows_without_place,
     total_message,
 )
-from swiftbox.core.tuners.low_rank import Factors, factorize
+from swiftbox.core.tuners.low_rank import Factors, error_share, factorize
 from swiftbox.core.tuners.model_changes import (
     ChangedLayer,
     ModelChanges,
@@ -124,18 +124,14 @@ def _factorize_all(
         rows[layer.name] = {
             "rank": layer_factors.rank,
             "change": layer_factors.total**0.5,
-            "error": _share(layer_factors.lost, layer_factors.total),
+            "error": error_share(layer_factors.lost, layer_factors.total),
         }
         job.emit(events.EXTRACTING, done=number, of=len(layers))
     total = sum(part.total for part in factors.values())
     lost = sum(part.lost for part in factors.values())
     counts = Counter(" x ".join(map(str, layer.before.shape)) for layer in layers)
     by_size = {size: seconds[size] / counts[size] for size in counts}
-    return factors, {"layers": rows, "error": _share(lost, total), "seconds_by_size": by_size}
-
-
-def _share(lost: float, total: float) -> float:
-    return (lost / total) ** 0.5 if total else 0.0
+    return factors, {"layers": rows, "error": error_share(lost, total), "seconds_by_size": by_size}
 
 
 # ---- what is beside them

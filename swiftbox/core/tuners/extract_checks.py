@@ -9,7 +9,13 @@ from typing import Any
 
 from swiftbox.config.extract import ExtractConfig
 from swiftbox.core.tuners.extract_messages import outputs_message, wrong_layer, wrong_outputs
-from swiftbox.core.tuners.low_rank import RankRule, square
+from swiftbox.core.tuners.low_rank import (
+    DTYPE_ROUNDING,
+    ROUNDING,
+    RankRule,
+    error_share,
+    square,
+)
 from swiftbox.core.tuners.model_changes import ChangedLayer
 from swiftbox.core.tuners.written_adapter import adapted_layers
 from swiftbox.core.weights.adapters import adapter_shapes, attach_adapter
@@ -19,12 +25,6 @@ from swiftbox.core.weights.merge_bases import BaseFiles, load_merge_base
 from swiftbox.core.weights.merge_memory import MergeMemory
 from swiftbox.runs import events
 from swiftbox.runs.events import Emit
-
-ROUNDING = 1e-5
-"""Float32 sums over thousands of products differ by this share between two orders."""
-
-DTYPE_ROUNDING = {"float32": 0.0, "float16": 2.0**-10, "bfloat16": 2.0**-7}
-"""Both factors are rounded: half a unit in the last place each, as a share of the change."""
 
 COMPLETE_SHARE = 0.01
 """An adapter that holds every change moves logits by rounding alone, far below this share."""
@@ -96,4 +96,4 @@ def _written_error(layer: ChangedLayer, written: Any) -> float:
     for delta, part in zip(layer.deltas(), stack, strict=True):
         total += square(delta)
         lost += square(delta - (part.T if layer.is_transposed else part))
-    return (lost / total) ** 0.5 if total else 0.0
+    return error_share(lost, total)

@@ -22,7 +22,16 @@ from transformers.utils.logging import disable_progress_bar
 
 from swiftbox.config.mix import MixConfig
 from swiftbox.core.generation import parity
-from swiftbox.core.tuners.low_rank import Factors, RankRule, factorize, lost_energy, square
+from swiftbox.core.tuners.low_rank import (
+    DTYPE_ROUNDING,
+    ROUNDING,
+    Factors,
+    RankRule,
+    error_share,
+    factorize,
+    lost_energy,
+    square,
+)
 from swiftbox.core.tuners.saved_config import sort_names
 from swiftbox.core.tuners.written_adapter import (
     adapted_layers,
@@ -44,12 +53,6 @@ from swiftbox.runs import events
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.events import Emit
 from swiftbox.templates.closing import added_ends, write_end_ids
-
-ROUNDING = 1e-5
-"""Float32 sums over thousands of products differ by this share between two orders."""
-
-DTYPE_ROUNDING = {"float32": 0.0, "float16": 2.0**-10, "bfloat16": 2.0**-7}
-"""Both factors are rounded: half a unit in the last place each, as a share of the change."""
 
 LARGE_ERROR = 0.1
 """From here on the rank is too small to say that the adapter is the mix."""
@@ -167,16 +170,12 @@ def _factors(layer: MixedLayer, job: AdapterMixJob) -> Factors:
 
 def _report(factors: Mapping[str, Factors]) -> dict[str, Any]:
     layers = {
-        name: {"rank": part.rank, "error": _share(part.lost, part.total)}
+        name: {"rank": part.rank, "error": error_share(part.lost, part.total)}
         for name, part in factors.items()
     }
     lost = sum(part.lost for part in factors.values())
     total = sum(part.total for part in factors.values())
-    return {"layers": layers, "error": _share(lost, total)}
-
-
-def _share(lost: float, total: float) -> float:
-    return (lost / total) ** 0.5 if total else 0.0
+    return {"layers": layers, "error": error_share(lost, total)}
 
 
 def _write(job: AdapterMixJob, factors: Mapping[str, Factors], target: Path) -> None:
@@ -213,7 +212,7 @@ def _verify(
     for layer in layers:
         outside, inside = factors_of(written[layer.name])
         change = layer.change(job.rule)
-        error = _share(lost_energy(change, outside, inside), square(change))
+        error = error_share(lost_energy(change, outside, inside), square(change))
         limit = report["layers"][layer.name]["error"] + ROUNDING + DTYPE_ROUNDING[job.dtype]
         if not error <= limit:  # NaN too
             raise _wrong_layer(layer.name, error, limit)
