@@ -152,12 +152,19 @@ def mix_adapters(job: AdapterMixJob, folder: Path) -> dict[str, Any]:
 def _layers(job: AdapterMixJob) -> Iterator[MixedLayer]:
     """Yield the layers of all adapters, with the factors as peft reads them on the base."""
     pairs: dict[str, dict[int, Pair]] = {}
-    for part, adapter in enumerate(job.adapters):
-        network = attach_adapter(load_merge_base(job.base_files), adapter, adapter_shapes(adapter))
+    for part, network in enumerate(_networks(load_merge_base(job.base_files), job.adapters)):
         for name, layer in adapted_layers(network).items():
             pairs.setdefault(name, {})[part] = factors_of(layer)
     for name, parts in pairs.items():
         yield MixedLayer(name, tuple(parts), tuple(parts.values()))
+
+
+def _networks(base_model: Any, adapters: Sequence[Path]) -> Iterator[Any]:
+    """Yield the base with each adapter alone: these add to it, and are taken off it again."""
+    for adapter in adapters:
+        network = attach_adapter(base_model, adapter, adapter_shapes(adapter))
+        yield network
+        base_model = network.unload()
 
 
 def _factors(layer: MixedLayer, job: AdapterMixJob) -> Factors:
@@ -206,8 +213,8 @@ def _verify(
 
     Raises ResultError if a layer is further from the mix than its factors were, or not finite.
     """
-    base_model = load_merge_base(job.base_files)
-    network = attach_adapter(base_model, folder, adapter_shapes(folder))
+    networks = _networks(load_merge_base(job.base_files), [folder, *job.adapters])
+    network = next(networks)
     written = adapted_layers(network)
     for layer in layers:
         outside, inside = factors_of(written[layer.name])
@@ -221,8 +228,7 @@ def _verify(
     if not all(torch.isfinite(logits).all() for logits in outputs.logits):
         raise _not_finite()
     rows = {}
-    for adapter in job.adapters:
-        part = attach_adapter(load_merge_base(job.base_files), adapter, adapter_shapes(adapter))
+    for adapter, part in zip(job.adapters, networks, strict=True):
         difference = compare_outputs(job.memory.outputs(part, prompts), outputs)
         rows[str(adapter)] = difference.figures()
         job.emit(events.NOTE, key="outputs", message=_distance(adapter, difference))
