@@ -40,7 +40,6 @@ from swiftbox.tasks.effects import Effects
 from swiftbox.tasks.mix_parts import (
     Place,
     absolute_base,
-    common_base,
     local_adapters,
     require_base,
     require_mixable,
@@ -193,8 +192,6 @@ def _run_adapters(config: MixConfig, folder: Path, emit: Emit) -> dict[str, Any]
     folders = [adapter.folder for adapter in adapters]
     config = with_absolute_paths(config.model_copy(update={"adapter": list(map(str, folders))}))
     require_base(config)
-    if config.model is None:
-        common_base(config)
     base_folder, commit = _fetch_base(config, emit)
     weights = require_mixable_adapters(config, adapters, base_folder, Place(folder, ignored))
     if base_folder is None or weights is None:
