@@ -20,6 +20,8 @@ RANDOM = ("dare_linear", "dare_ties")
 AVERAGED = ("linear", "dare_linear", "slerp")
 """Methods that add up; without weights each part has the same share."""
 
+UNITS = {"K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+
 SUM_TOLERANCE = 1e-6
 """Weights such as 0.333333 and 0.666667 are meant to add up to 1."""
 
@@ -159,6 +161,13 @@ class MixConfig(HubFields, MixedNames):
         count = len(self.names)
         usual = 1.0 / count if self.method in AVERAGED else 1.0
         return tuple(self.weights) or (usual,) * count
+
+    @property
+    def shard_bytes(self) -> int:
+        """Return the maximum size of a weight file in bytes."""
+        size = self.max_shard_size
+        number, unit = int("".join(filter(str.isdigit, size))), size.lstrip("0123456789")
+        return number * (UNITS[unit[0]] if unit[1:] == "B" else 1024 ** (" KMGT".index(unit[0])))
 
     @property
     def needs_base(self) -> bool:

@@ -19,17 +19,17 @@ COPIES = 5
 SHARED_COPIES = 4
 """Of a tensor in float32: the base, the signs, the mix, and the result."""
 
-SHARD_BYTES = 5 * 10**9
-"""The usual size of a file, which is filled in memory."""
-
 
 def require_mix_resources(models: Sequence[BaseWeights], folder: Path, config: MixConfig) -> None:
-    """Raise MachineError when the disk or the memory is too small to mix models."""
+    """Raise MachineError when the disk or the memory is too small to mix models.
+
+    Each file of weights is filled in memory.
+    """
     dtype = "stored" if config.dtype == "auto" else config.dtype
     written = models[0].bytes_as(dtype)
     require_disk(written, folder, text("mixed model", "混合后的模型"))
     largest = max((4.0 * math.prod(shape) for shape in models[0].shapes.values()), default=0.0)
-    mixing = largest * (COPIES * len(models) + SHARED_COPIES) + min(written, SHARD_BYTES)
+    mixing = largest * (COPIES * len(models) + SHARED_COPIES) + min(written, config.shard_bytes)
     _require_memory(max(mixing, merge_needs(models[0], ()).memory))
 
 

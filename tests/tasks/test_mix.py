@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from tiny import build
 from tuned_models import TaskRun, tune
 
+from swiftbox.config.mix import MixConfig
 from swiftbox.devices import host
 from swiftbox.errors import ConfigError, MachineError, UserError
 from swiftbox.tasks.load import loads
@@ -28,6 +29,11 @@ def plain(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def tuned(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tune(tiny, tmp_path_factory.mktemp("tuned") / "model")
+
+
+@pytest.fixture(scope="module")
+def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build("llama", tmp_path_factory.mktemp("llama") / "model")
 
 
 def edited(source: Path, folder: Path, file: str, **changes: Any) -> Path:
@@ -57,12 +63,19 @@ def test_settings_that_contradict_each_other_are_refused(content: str, message: 
         loads(f"task: mix\n{content}\n", source="a.yaml")
 
 
+def test_the_size_of_a_file_is_counted_in_bytes() -> None:
+    sizes = {"5GB": 5 * 10**9, "500 mb": 500 * 10**6, "2GiB": 2 * 2**30, "3kib": 3 * 2**10}
+    for size, expected in sizes.items():
+        assert MixConfig(tuned_model=["a", "b"], max_shard_size=size).shard_bytes == expected
+
+
 def test_auto_gives_equal_shares_and_the_stored_type(tiny: Path, plain: Path, tuned: Path) -> None:
     models = TaskRun("mix", tuned_model=[str(tuned), str(tiny)]).config
     assert (models.weights, models.dtype) == ([0.5, 0.5], "stored")  # type: ignore[attr-defined]
     adapters = TaskRun("mix", adapter=[str(plain)] * 2, method="ties").config
     assert (adapters.weights, adapters.dtype) == ([1, 1], "float32")  # type: ignore[attr-defined]
     assert adapters.model == str(tiny)  # type: ignore[attr-defined]
+    assert MixConfig(adapter=["a", "b"], method="dare_linear").shares == (0.5, 0.5)
 
 
 KINDS: dict[str, dict[str, Any]] = {
@@ -96,8 +109,7 @@ def test_an_adapter_that_changed_its_base_is_refused(plain: Path, tmp_path: Path
         TaskRun("mix", adapter=[str(plain), str(other)])
 
 
-def test_adapters_of_different_bases_are_refused(plain: Path, tmp_path: Path) -> None:
-    llama = build("llama", tmp_path / "llama")
+def test_adapters_of_different_bases_are_refused(llama: Path, plain: Path, tmp_path: Path) -> None:
     other = make_adapter(llama, tmp_path / "a")
     with pytest.raises(ConfigError, match="the parts were trained from different bases"):
         TaskRun("mix", adapter=[str(plain), str(other)])
@@ -129,13 +141,13 @@ def test_a_base_that_is_not_needed_is_named(tiny: Path, tuned: Path) -> None:
 
 
 def test_models_of_other_sizes_and_tokens_are_refused(
-    tiny: Path, tuned: Path, tmp_path: Path
+    tiny: Path, llama: Path, tuned: Path, tmp_path: Path
 ) -> None:
     larger = tune(tiny, tmp_path / "larger", rows=640)
     with pytest.raises(ConfigError, match=r"has 640 rows, in .* 600"):
         TaskRun("mix", tuned_model=[str(tuned), str(larger)])
     with pytest.raises(ConfigError, match=r"its class is .*Llama"):
-        TaskRun("mix", tuned_model=[str(tuned), str(build("llama", tmp_path / "llama"))])
+        TaskRun("mix", tuned_model=[str(tuned), str(llama)])
     renamed = shutil.copytree(tuned, tmp_path / "renamed")
     weights = load_file(renamed / "model.safetensors")
     save_file(

@@ -37,8 +37,6 @@ from swiftbox.runs.events import Emit
 DTYPE_KEYS = ("dtype", "torch_dtype")
 """Keys of config.json: transformers loads weights in the type that one of them names."""
 
-UNITS = {"K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
-
 FILE = "model-{:05d}-of-{:05d}.safetensors"
 
 
@@ -100,7 +98,7 @@ def _write_weights(job: MixJob, target: Path) -> dict[str, str]:
     digests: dict[str, str] = {}
     groups: list[list[str]] = []
     shard: dict[str, torch.Tensor] = {}
-    limit, size = _bytes_of(job.config.max_shard_size), 0
+    limit, size = job.config.shard_bytes, 0
     for number, name in enumerate(names, start=1):
         tensor = _mixed(job, name, [files[name] for files in sources], base_files)
         if shard and size + tensor.nbytes > limit:
@@ -141,12 +139,6 @@ def _read(name: str, file: Path) -> torch.Tensor:
     with safe_open(file, framework="pt") as content:
         tensor: torch.Tensor = content.get_tensor(name)
     return tensor
-
-
-def _bytes_of(size: str) -> int:
-    number = int("".join(filter(str.isdigit, size)))
-    unit = size.lstrip("0123456789")
-    return number * (UNITS[unit[0]] if unit[1:] == "B" else 1024 ** ("KMGT".index(unit[0]) + 1))
 
 
 def _save(shard: Mapping[str, torch.Tensor], target: Path, number: int) -> list[str]:
