@@ -48,9 +48,7 @@ class TaskRun:
         planned = plan(loads(source, source="a.yaml").config, made_up("cpu")).config
         self.config = with_absolute_paths(planned)
         self.remarks: list[Remark] = []
-        checked = TASKS[task].check(self.config, self.remarks.append)
-        assert checked is None
-        check_config(self.config)
+        assert check_config(self.config, self.remarks.append) is None
         self.events: list[tuple[str, dict[str, Any]]] = []
         if out is None:
             return

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -58,11 +59,17 @@ def deltas_of(tiny: Path, adapter: Path) -> dict[str, torch.Tensor]:
     return {name: layer.get_delta_weight("default").detach() for name, layer in layers.items()}
 
 
+@pytest.fixture(scope="module")
+def changes_of_parts(tiny: Path, parts: list[Path]) -> list[dict[str, torch.Tensor]]:
+    """What each layer of the parts adds to its base."""
+    return [deltas_of(tiny, part) for part in parts]
+
+
 def test_a_linear_mix_is_the_weighted_sum_exactly(
-    tiny: Path, parts: list[Path], tmp_path: Path
+    tiny: Path, parts: list[Path], changes_of_parts: list[dict[str, torch.Tensor]], tmp_path: Path
 ) -> None:
     run = mixed(parts, tmp_path / "out", weights=[0.7, -0.4])
-    first, second = (deltas_of(tiny, part) for part in parts)
+    first, second = changes_of_parts
     written = deltas_of(tiny, run.folder)
     assert written.keys() == first.keys() | second.keys()
     for name, delta in written.items():
@@ -75,10 +82,9 @@ def test_a_linear_mix_is_the_weighted_sum_exactly(
     assert run.figures["error"] < 1e-6
 
 
-def test_a_sum_of_two_plain_adapters_answers_as_both_of_them_at_once(
-    tiny: Path, tmp_path: Path
+def test_a_sum_of_two_adapters_answers_as_both_of_them_at_once(
+    tiny: Path, parts: list[Path], tmp_path: Path
 ) -> None:
-    parts = [make_adapter(tiny, tmp_path / str(seed), seed=seed) for seed in (1, 2)]
     run = mixed(parts, tmp_path / "out", weights=[1, 1])
     model = AutoModelForCausalLM.from_pretrained(tiny, dtype=torch.float32)
     both = PeftModel.from_pretrained(model, parts[0], adapter_name="first")
@@ -88,15 +94,29 @@ def test_a_sum_of_two_plain_adapters_answers_as_both_of_them_at_once(
     assert close(adapter_logits(tiny, run.folder, ids), logits(both, ids))
 
 
+DENSE: dict[str, Any] = {"lora_rank": 6, "density": 0.4, "seed": 3}
+
+
+@pytest.fixture(scope="module")
+def dense_mix(
+    parts: list[Path], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], TaskRun]:
+    """Mix the parts by a method, once for all tests."""
+    folder = tmp_path_factory.mktemp("dense")
+    return cache(lambda method: mixed(parts, folder / method, method=method, **DENSE))
+
+
 @pytest.mark.parametrize("method", ["ties", "dare_ties"])
 def test_a_dense_mix_has_the_best_factors_of_its_rank(
-    method: str, tiny: Path, parts: list[Path], tmp_path: Path
+    method: str,
+    tiny: Path,
+    changes_of_parts: list[dict[str, torch.Tensor]],
+    dense_mix: Callable[[str], TaskRun],
 ) -> None:
-    run = mixed(parts, tmp_path / "out", method=method, lora_rank=6, density=0.4, seed=3)
-    sources = [deltas_of(tiny, part) for part in parts]
+    run = dense_mix(method)
     for name, delta in deltas_of(tiny, run.folder).items():
-        with_layer = [number for number, source in enumerate(sources) if name in source]
-        changes = [sources[number][name] for number in with_layer]
+        with_layer = [number for number, part in enumerate(changes_of_parts) if name in part]
+        changes = [changes_of_parts[number][name] for number in with_layer]
         change = MixRule(method, (1.0, 1.0), 0.4, 3).changes(name, changes, with_layer)
         lost = float((delta - change).double().square().sum())
         best = float((torch.linalg.svdvals(change.double())[6:] ** 2).sum())
@@ -125,9 +145,9 @@ def test_adapters_on_fused_experts_are_added_up(tiny: Path, tmp_path: Path) -> N
         )
 
 
-def test_a_mix_is_the_same_bit_for_bit(parts: list[Path], tmp_path: Path) -> None:
-    files = []
-    for name in ("a", "b"):
-        run = mixed(parts, tmp_path / name, method="dare_linear")
-        files.append((run.folder / "adapter_model.safetensors").read_bytes())
-    assert files[0] == files[1]
+def test_a_mix_is_the_same_bit_for_bit(
+    parts: list[Path], dense_mix: Callable[[str], TaskRun], tmp_path: Path
+) -> None:
+    runs = dense_mix("dare_ties"), mixed(parts, tmp_path / "out", method="dare_ties", **DENSE)
+    first, second = ((run.folder / "adapter_model.safetensors").read_bytes() for run in runs)
+    assert first == second

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -69,19 +70,24 @@ def model_of(kind: str, tiny: Path, folder: Path) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def base_of(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Return a base of another family, saved once for all tests."""
+    folder = tmp_path_factory.mktemp("bases")
+    return cache(lambda kind: model_of(kind, tiny, folder / kind))
+
+
 @pytest.mark.parametrize("kind", ["tied", "experts", "transposed"])
 def test_a_full_rank_adapter_with_every_change_is_the_tuned_model(
-    kind: str, tiny: Path, tmp_path: Path
+    kind: str, base_of: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    source = model_of(kind, tiny, tmp_path / "base")
+    source = base_of(kind)
     model = tune(source, tmp_path / "tuned")
     run = extracted(source, model, tmp_path / "out", lora_rank=128, other_changes="save")
     ids = token_ids(source)
     expected = tuned_logits(model, ids)
     assert close(adapter_logits(source, run.folder, ids), expected)
-    assert (
-        tuned_logits(source, ids) - expected
-    ).abs().max() > 0.02  # the training changed something
+    assert (tuned_logits(source, ids) - expected).abs().max() > 0.02  # something changed
     assert run.figures["error"] < 1e-5
     assert run.figures["dropped"] == {}
 
@@ -146,9 +152,9 @@ def test_changes_that_are_left_out_are_named_with_their_sizes(
 
 
 def test_a_larger_vocabulary_needs_its_tables_and_is_refused_without_them(
-    tiny: Path, tmp_path: Path
+    base_of: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    source = model_of("tied", tiny, tmp_path / "base")
+    source = base_of("tied")
     model = tune(source, tmp_path / "tuned", rows=640)
     with pytest.raises(ConfigError, match=r"has 640 rows, that of the base 600") as refused:
         TaskRun("extract", model=source, tuned_model=model)
