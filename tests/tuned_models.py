@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from made_up import made_up
 from transformers import AutoModelForCausalLM
@@ -38,6 +41,20 @@ def tune(source: Path, folder: Path, *, seed: int = 7, scale: float = 0.02, **ke
         if (source / name).is_file():
             shutil.copy(source / name, folder)
     return folder
+
+
+@contextmanager
+def killed_at(module: Any, function: str) -> Iterator[None]:
+    """Let a function of a module end the process: nothing that is open is tidied up."""
+
+    def kill(*_arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, function, kill)
+        patch.setattr(shutil, "rmtree", lambda *_arguments, **_keys: None)
+        with pytest.raises(KeyboardInterrupt):
+            yield
 
 
 class TaskRun:

@@ -15,13 +15,15 @@ from merge_run import adapter_logits, close
 from peft import PeftModel
 from tiny import SIZES
 from transformers import AutoModelForCausalLM
-from tuned_models import TaskRun
+from tuned_models import TaskRun, killed_at
 
+from swiftbox.core.tuners import mix_adapters
 from swiftbox.core.tuners.written_adapter import adapted_layers
 from swiftbox.core.weights import compare
 from swiftbox.core.weights.mixing import MixRule
 from swiftbox.models.adapters import read_adapter
 from swiftbox.models.unservable_adapters import vllm_faults
+from swiftbox.runs.creation import discard_unfinished
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -151,3 +153,13 @@ def test_a_mix_is_the_same_bit_for_bit(
     runs = dense_mix("dare_ties"), mixed(parts, tmp_path / "out", method="dare_ties", **DENSE)
     first, second = ((run.folder / "adapter_model.safetensors").read_bytes() for run in runs)
     assert first == second
+
+
+def test_a_killed_mix_of_adapters_leaves_nothing_that_looks_complete(
+    parts: list[Path], tmp_path: Path
+) -> None:
+    with killed_at(mix_adapters, "_verify"):
+        mixed(parts, tmp_path / "out")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [".model", "inputs.json"]
+    discard_unfinished(tmp_path / "out")  # as the next start of the run does
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["inputs.json"]

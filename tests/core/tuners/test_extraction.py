@@ -16,7 +16,7 @@ from merge_run import MergeRun, adapter_logits, close
 from safetensors.torch import load_file
 from tiny import SIZES
 from transformers import AutoModelForCausalLM
-from tuned_models import TaskRun, tune
+from tuned_models import TaskRun, killed_at, tune
 
 from swiftbox.core.tuners import extract
 from swiftbox.core.tuners.written_adapter import adapted_layers
@@ -24,6 +24,7 @@ from swiftbox.core.weights import compare
 from swiftbox.errors import ConfigError, ResultError, RunError
 from swiftbox.models.adapters import read_adapter
 from swiftbox.models.unservable_adapters import vllm_faults
+from swiftbox.runs.creation import discard_unfinished
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -199,3 +200,13 @@ def test_factors_that_were_written_wrong_fail_the_run(
     with pytest.raises(ResultError, match=r"of the written adapter is off by 0\.0"):
         extracted(tiny, tuned, tmp_path / "out", lora_rank=128)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["inputs.json"]
+
+
+def test_a_killed_extraction_leaves_nothing_that_looks_complete(
+    tiny: Path, tuned: Path, tmp_path: Path
+) -> None:
+    with killed_at(extract, "verify"):
+        extracted(tiny, tuned, tmp_path / "out", lora_rank=1)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [".model", "inputs.json"]
+    discard_unfinished(tmp_path / "out")  # as the next start of the run does
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["inputs.json"]

@@ -14,11 +14,12 @@ from adapters import logits, token_ids
 from peft.utils import merge_utils
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
-from tuned_models import TaskRun, tune
+from tuned_models import TaskRun, killed_at, tune
 
 from swiftbox.core.weights import compare, mix_models
 from swiftbox.core.weights.mixing import MixRule, slerp
 from swiftbox.errors import ResultError
+from swiftbox.runs.creation import discard_unfinished
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -197,3 +198,11 @@ def test_nan_in_a_part_fails_the_run(parts: list[Path], tiny: Path, tmp_path: Pa
     save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ResultError, match=r"model\.norm\.weight is not finite"):
         mixed([parts[0], broken], tmp_path / "out")
+
+
+def test_a_killed_mix_leaves_nothing_that_looks_complete(parts: list[Path], tmp_path: Path) -> None:
+    with killed_at(mix_models, "_compare_models"):
+        mixed(parts, tmp_path / "out")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [".model", "inputs.json"]
+    discard_unfinished(tmp_path / "out")  # as the next start of the run does
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["inputs.json"]
