@@ -82,8 +82,16 @@ def _require_targets(config: ExtractConfig, tuned: NamedWeights) -> None:
                     f"target_modules: {target} is not a linear layer",
                     f"target_modules：{target} 不是线性层",
                 ),
-                hint=text(
-                    f"save it whole: modules_to_save: [{target}]",
-                    f"可完整保存：modules_to_save: [{target}]",
-                ),
+                hint=_saved_instead(config, target),
             )
+
+
+def _saved_instead(config: ExtractConfig, target: str) -> str:
+    """Return the hint that moves a target to the modules that are saved whole."""
+    others = ", ".join(name for name in as_list(config.target_modules) if name != target)
+    targets = f"[{others}]" if others else "all-linear"
+    saved = ", ".join(dict.fromkeys([*config.modules_to_save, target]))
+    return text(
+        f"set target_modules: {targets} and modules_to_save: [{saved}], which saves it whole",
+        f"设 target_modules: {targets} 和 modules_to_save: [{saved}]，即可完整保存",
+    )

@@ -70,7 +70,7 @@ PLACES = {
         config/teacher.py:another_vocabulary models/text_models.py:_writes_no_text
         core/tuners/extract_messages.py:rows_without_place tasks/tuned_models.py:_is_adapter
         core/tuners/model_changes.py:_other_shape core/tuners/model_changes.py:_other_weights
-        core/tuners/model_changes.py:_takes_no_factors models/extract_modules.py:_require_targets
+        core/tuners/model_changes.py:_takes_no_factors
         models/extract_modules.py:require_places_of_rows models/mix_checks.py:require_sums
         tasks/mix_parts.py:_different_bases
         models/merge_checks.py:require_matching_layers models/merge_checks.py:quantization_of""",

@@ -18,6 +18,7 @@ QUANTIZE = {"task": "quantize", "hub": "local", "model": "m"}
 DEPLOY = {"task": "deploy", "hub": "local", "model": "m", "port": 0}
 EVALUATE = {"task": "evaluate", "hub": "local", "model": "m", "benchmarks": "sample_ceval"}
 MERGE = {"task": "merge", "hub": "local", "adapter": "adapter"}
+EXTRACT = {"task": "extract", "hub": "local", "model": "m", "tuned_model": "others/m"}
 CHAT = {"task": "chat", "hub": "local", "model": "m", "prompt": "hello"}
 
 
@@ -383,4 +384,19 @@ FILES = (
     ),
 )
 
-CASES = (*TRAINING, *QUANTIZING, *SERVING, *EVALUATING, *FILES)
+EXTRACTING = (
+    refused("models/extract_modules.py:_require_targets", EXTRACT, target_modules="embed_tokens"),
+    refused(
+        "models/extract_modules.py:_require_targets",
+        EXTRACT,
+        target_modules=["embed_tokens", "q_proj"],
+    ),
+    refused(
+        "models/extract_modules.py:_require_targets",
+        EXTRACT,
+        target_modules="q_prj",
+        cure={"target_modules": "q_proj"},
+    ),
+)
+
+CASES = (*TRAINING, *QUANTIZING, *SERVING, *EVALUATING, *FILES, *EXTRACTING)

@@ -223,7 +223,7 @@ def _takes_no_factors(name: str) -> ConfigError:
             f"target_modules：{name} 不是线性层",
         ),
         hint=text(
-            f"save it whole: modules_to_save: [{name.rpartition('.')[2]}]",
-            f"可完整保存：modules_to_save: [{name.rpartition('.')[2]}]",
+            f"move {name.rpartition('.')[2]} to modules_to_save, which saves it whole",
+            f"请将 {name.rpartition('.')[2]} 移到 modules_to_save，即可完整保存",
         ),
     )
