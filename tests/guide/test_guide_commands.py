@@ -159,7 +159,7 @@ EVALUATE = tuple(
 def test_an_evaluation_is_started_as_the_page_says(
     command: str, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from recorded_training import recorded
+    from training_records import recorded
 
     monkeypatch.setenv("MODELSCOPE_ENDPOINT", "http://127.0.0.1:9")  # where nothing listens
     monkeypatch.chdir(tmp_path)

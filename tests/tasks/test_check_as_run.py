@@ -112,6 +112,10 @@ LOADED = "models/trial_loading.py asks by headers; tests/models/test_trial_loadi
 NUMBERS = "it depends on the numbers that the training computes"
 RESULT = "it judges a result that was written"
 
+PAIRS = "models/model_pairs.py compares the headers before; tests/tasks/test_extract.py"
+MODULES = "models/extract_modules.py refuses it by headers; tests/tasks/test_extract.py"
+WEIGHTS = "it depends on the numbers in the weight files, which `check` does not read"
+
 SERVED = "tests/tasks/test_uncached_models.py: `check` of deploy, chat and evaluate says it"
 
 REASONS: dict[str, str] = {
@@ -130,12 +134,23 @@ REASONS: dict[str, str] = {
     "core/training/infinite_loss.py:infinite_loss": NUMBERS,
     "core/training/infinite_loss.py:_infinite_norm": NUMBERS,
     "core/training/parallel.py:for_one_device": "it looks at how the process was started",
+    "core/tuners/extract_messages.py:equal_models": WEIGHTS,
+    "core/tuners/extract_messages.py:no_such_modules": MODULES,
+    "core/tuners/extract_messages.py:rows_without_place": MODULES,
+    "core/tuners/extract_messages.py:wrong_layer": RESULT,
+    "core/tuners/extract_messages.py:wrong_outputs": RESULT,
     "core/tuners/initialization.py:require_calibration": "a training without rows never starts",
     "core/tuners/initialization.py:forward": NUMBERS,
     "core/tuners/initialization.py:_masked_batches": "it depends on which rows share a batch",
     "core/tuners/llamapro.py:expand": NUMBERS,
     "core/tuners/llamapro.py:_blocks": SAME_FUNCTION,
+    "core/tuners/mix_adapters.py:_not_finite": NUMBERS,
+    "core/tuners/mix_adapters.py:_wrong_layer": RESULT,
+    "core/tuners/model_changes.py:_other_shape": PAIRS,
+    "core/tuners/model_changes.py:_other_weights": PAIRS,
+    "core/tuners/model_changes.py:_takes_no_factors": MODULES,
     "core/tuners/targets.py:_other_modality": SAME_FUNCTION,
+    "core/tuners/written_adapter.py:_overflow": NUMBERS,
     "core/weights/adapters.py:_no_such_rows": "models/merge_checks.py compares the shapes before",
     "core/weights/adapters.py:require_all_loaded": "models/merge_checks.py compares them before",
     "core/weights/cast.py:cast_weights": NUMBERS,
@@ -145,6 +160,10 @@ REASONS: dict[str, str] = {
     "core/weights/merge.py:_require_rows": RESULT,
     "core/weights/merge.py:_require_rounding": RESULT,
     "core/weights/merge.py:verify": RESULT,
+    "core/weights/mix_models.py:_compare_models": RESULT,
+    "core/weights/mix_models.py:_different_numbers": WEIGHTS,
+    "core/weights/mix_models.py:_not_finite": NUMBERS,
+    "core/weights/mix_models.py:_require_written": RESULT,
     "core/weights/placement.py:_contradiction": LOADED,
     "core/weights/placement.py:_without_head": "which layers make a head is only known once its "
     "class is built; our own adapters always have it",

@@ -14,7 +14,7 @@ from box import events
 from in_process import box
 from loopback_models import loopback_models
 from made_up import made_up
-from recorded_training import recorded
+from training_records import recorded
 from tiny import write_chats, write_texts
 
 from swiftbox.config.evaluate import EvaluateConfig

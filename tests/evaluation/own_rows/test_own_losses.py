@@ -10,7 +10,7 @@ import pytest
 from box import events
 from in_process import box
 from made_up import made_up
-from recorded_training import recorded
+from training_records import recorded
 from tiny import write_chats, write_config, write_texts
 
 from swiftbox.config.evaluate import EvaluateConfig
