@@ -14,8 +14,8 @@ from box import events
 from in_process import box
 from loopback_models import loopback_models
 from made_up import made_up
-from training_records import recorded
 from tiny import write_chats, write_texts
+from training_records import recorded
 
 from swiftbox.config.evaluate import EvaluateConfig
 from swiftbox.config.presets import presets

@@ -10,8 +10,8 @@ import pytest
 from box import events
 from in_process import box
 from made_up import made_up
-from training_records import recorded
 from tiny import write_chats, write_config, write_texts
+from training_records import recorded
 
 from swiftbox.config.evaluate import EvaluateConfig
 from swiftbox.data.source import parse_sources
