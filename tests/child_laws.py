@@ -41,6 +41,7 @@ ENVIRONMENTS = frozenset({"child_environment", "with_safe_paths"})
 MAY_NAME_OUR_PYTHON: Mapping[str, str] = {
     "devices/probe.py": "a part of the key of a cached answer",
     "engines/preconditions.py": "a Python for a venv; it runs with -I",
+    "evaluation/own_rows/measuring.py": "the Python that measures; ProcessGroup runs it with -I",
     "quantization/gguf_steps.py": "our Python for the converter; ProcessGroup runs it with -I",
     "quantization/processes.py": "the Python that measures; ProcessGroup runs it with -I",
     "serving/server_process.py": "our Python for the guard of a server; it runs with -I",

@@ -28,8 +28,8 @@ def test_an_error_is_labelled_in_the_language_of_the_user(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert refusal(capsys, "schema", "trian") == (
-        "error: no task named trian\nhint: tasks: "
-        "train, download, starter, merge, quantize, evaluate, deploy, chat, pipeline\n"
+        "error: no task named trian\nhint: tasks: train, download, starter, merge, extract, mix, "
+        "quantize, evaluate, deploy, chat, pipeline\n"
     )
     monkeypatch.setenv("SWIFTBOX_LANG", "zh")
     lines = refusal(capsys, "schema", "trian").splitlines()

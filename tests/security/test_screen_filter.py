@@ -350,6 +350,8 @@ WRITERS = {
     "display/row_progress.py": 1,
     "engines/consent.py": 2,
     "engines/tool_runner.py": 1,  # log.txt
+    "evaluation/own_rows/measure.py": 1,  # JSON for the process that started it
+    "serving/engine_server.py": 2,  # JSON, and log.txt
     "menu/entry.py": 1,
     "menu/loop.py": 1,
     "menu/terminal.py": 1,
