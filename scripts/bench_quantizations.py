@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench_serve import address
+from served_models import address
 
 METHODS: Mapping[str, tuple[str, ...]] = {
     "gptq": ("method=gptq", "bits=4", "group_size=64"),
