@@ -24,7 +24,7 @@ from swiftbox.runs.asked_child import NOT_KEPT, ChildQuestion
 LOAD = "swiftbox.core.weights.trial_load"
 """The module that loads it."""
 
-ANSWERS = 4
+ANSWERS = 5
 """The version of the answers: those of other versions are asked for again."""
 
 Report = Mapping[str, list[str]]
@@ -34,7 +34,7 @@ UNCACHED = "uncached"
 """The kinds of caches that the builtin server does not have, in the same report."""
 
 COMBINED = "combined"
-"""A matrix of one expert, where the class has one tensor for all of a layer, in the same report."""
+"""A packed matrix of one expert where the class has one tensor for a layer, in the same report."""
 
 NO_FAULTS = (UNCACHED, COMBINED)
 

@@ -27,7 +27,9 @@ from swiftbox.runs.asked_child import ChildQuestion
 
 Shapes = dict[str, Any]
 
-NOTHING: dict[str, list[str]] = {"missing": [], "unexpected": [], "reshaped": [], "uncached": []}
+NOTHING: dict[str, list[str]] = {
+    kind: [] for kind in ("missing", "unexpected", "reshaped", "uncached", "combined")
+}
 
 EDITS: dict[str, Callable[[str, Any], Shapes]] = {
     "missing": lambda _name, _shape: {},

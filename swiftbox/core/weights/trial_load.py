@@ -5,10 +5,10 @@ Usage: `python -m swiftbox.core.weights.trial_load FOLDER [score]`.
 The class, the renamings and the conversions are those of a real loading; on torch's meta device no
 weight is read and nothing is allocated. Code that comes with a model never runs. The output is a
 JSON object with the names of weights: missing, unexpected, reshaped; `uncached`, the kinds of
-caches that the builtin server does not have; and `combined`, a matrix of one expert where the class
-has one tensor for all of a layer. It names config.json as `incomplete` where weights that are
-combined at loading, such as those of experts, lack a part; `broken` is the error of a library that
-cannot make the class, `lacking` that of a package that is not installed.
+caches that the builtin server does not have; and `combined`, a packed matrix of one expert where
+the class has one tensor for all of a layer. It names config.json as `incomplete` where weights that
+are combined at loading, such as those of experts, lack a part; `broken` is the error of a library
+that cannot make the class, `lacking` that of a package that is not installed.
 """
 
 from __future__ import annotations
@@ -118,14 +118,17 @@ def trial_load(folder: Path, *, score: bool = False) -> dict[str, list[str]]:
         "unexpected": unexpected,
         "reshaped": sorted([*reshaped, *stored.misshapen]),
         "uncached": uncached,
-        "combined": _combined_experts(model, stored.dense),
+        "combined": _combined_experts(model, set(stored.dense) - set(tensors)),
     }
 
 
-def _combined_experts(model: Any, names: Iterable[str]) -> list[str]:
-    """Return the first matrix of one expert, if the class has no module for it."""
+def _combined_experts(model: Any, packed: Iterable[str]) -> list[str]:
+    """Return the first packed matrix of one expert, if the class has no module for it.
+
+    Matrices that are stored as they are, of the same name, are combined at loading.
+    """
     are_modules = any(EXPERT.search(f"{name}.") for name, _module in model.named_modules())
-    return [] if are_modules else sorted(filter(EXPERT.search, names))[:1]
+    return [] if are_modules else sorted(filter(EXPERT.search, packed))[:1]
 
 
 def _hollow(shape: Shape | None) -> torch.Tensor:
