@@ -25,9 +25,9 @@ def adapter(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_vllm_is_not_given_one(tiny: Path, adapter: Path) -> None:
     keys = {"task": "deploy", "hub": "local", "port": 0, "model": str(tiny)}
     content = json.dumps({**keys, "adapter": str(adapter), "engine": "vllm"})
-    config = plan(loads(content, source="a.yaml").config, made_up("cuda", vllm="0.33.0")).config
+    config = loads(content, source="a.yaml").config
     with pytest.raises(ConfigError, match="vLLM cannot load it: it has new tokens") as refused:
-        check_config(with_absolute_paths(config))
+        plan(config, made_up("cuda", vllm="0.33.0"))
     assert "merge it first" in refused.value.hint
 
 

@@ -29,11 +29,11 @@ SHORT = ("calibration_length=64", "max_perplexity_ratio=4")
 
 @pytest.fixture(scope="module")
 def quantized(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """The run folder of the command on the page, and its output."""
+    """The run folder of the command on the page, with the bits of larger models, and its output."""
     place = tmp_path_factory.mktemp("quantized")
     make_adapter(tiny, place / "runs" / "my-lora")
     (place / "configs").symlink_to(ROOT / "configs")
-    arguments = (*shlex.split(COMMAND)[1:], *SHORT, "output_dir=out", "--plain")
+    arguments = (*shlex.split(COMMAND)[1:], *SHORT, "bits=4", "output_dir=out", "--plain")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SWIFTBOX_HOME", str(place / "home"))
         patch.setenv("SWIFTBOX_LANG", "en")
