@@ -15,6 +15,7 @@ from typing import Any, get_args
 import yaml
 
 from swiftbox.config.fields import literals_of, union_members
+from swiftbox.config.groups import DATASET_KEYS, MODEL_KEYS
 from swiftbox.config.reading import quoted
 from swiftbox.language import text
 
@@ -25,9 +26,8 @@ BOOLEAN_WORDS = TRUE_FALSE | {"yes", "no", "on", "off"}
 CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 """Control characters but tab and newline, and bytes that are not UTF-8."""
 
-PATHS = frozenset(
-    "model adapter adapters compare dataset val_dataset calibration_dataset output_dir template "
-    "reward_funcs benchmark_dir local_dir".split()
+PATHS = frozenset({*MODEL_KEYS, *DATASET_KEYS}) | frozenset(
+    "output_dir template reward_funcs benchmark_dir local_dir".split()
 )
 """Settings that name files or folders."""
 
