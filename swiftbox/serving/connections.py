@@ -275,6 +275,8 @@ class Acceptor:
         """Accept the connections that wait, a few at a time."""
         for _ in range(ACCEPTED_AT_ONCE):
             has_room = self._places.make_room()
+            if not has_room and self._tasks:
+                return  # those that are being set up wait for their clients in a moment
             try:
                 connection, _address = self._listening.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):

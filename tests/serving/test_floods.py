@@ -245,3 +245,17 @@ def test_connections_beyond_the_descriptors_of_answers_are_refused(tmp_path: Pat
         with flood(listener, b"", 500):
             assert listener.ask()[0] == 200
     assert listener.log.stat().st_size < LARGEST_LOG
+
+
+def test_a_request_behind_a_burst_of_connections_is_answered(tmp_path: Path) -> None:
+    request = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+    with listening(tmp_path, descriptors=64) as listener, contextlib.ExitStack() as stack:
+        for count in range(16, 40, 3):
+            listener.process.suspend()  # the system collects the connections meanwhile
+            try:
+                for _ in range(count):
+                    stack.enter_context(listener.open())
+                client = stack.enter_context(listener.open(request))
+            finally:
+                listener.process.resume()
+            assert client.recv(1000).startswith(b"HTTP/1.1 200"), count
