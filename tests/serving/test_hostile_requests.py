@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import socket
@@ -137,6 +138,14 @@ def test_a_hostile_body_is_refused_shortly(path: str, body: str, server: Server)
     assert send(server, CHAT, ASK)[0] == 200
 
 
+CHUNKED = b"POST %b HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+HIDDEN = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
+"""A request that stands in the body of another."""
+
+PATHS = [CHAT, "/", "/unknown", "/health"]
+"""A path that reads a body, and those that answer 405 or 404 without it."""
+
+
 @pytest.mark.parametrize(
     "data",
     [
@@ -147,23 +156,49 @@ def test_a_hostile_body_is_refused_shortly(path: str, body: str, server: Server)
         b"GET /health HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n"
         b"Transfer-Encoding: chunked\r\n\r\n",
         b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n",
-        b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n" + b"f" * 18,
+        CHUNKED % b"/unknown" + b"f" * 18,
+        CHUNKED % CHAT.encode() + b"f" * 21 + b"\r\n",
         b"\x00" * 10**5,
     ],
-    ids=["long", "many", "path", "two hosts", "two lengths", "negative", "chunk", "zeros"],
+    ids="long|many|path|two hosts|two lengths|negative|half chunk|chunk|zeros".split("|"),
 )
 def test_hostile_headers_end_the_connection(data: bytes, server: Server) -> None:
+    received = answers_until_the_end(server, data)
+    assert not received or received.split()[1] in (b"400", b"421", b"404")
+    assert send(server, CHAT, ASK)[0] == 200
+
+
+def answers_until_the_end(server: Server, data: bytes) -> bytes:
+    """Send bytes on one connection; return what is answered until the server closes it."""
     host, port = server.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=HANG_S) as client:
         received = b""
-        try:
+        with contextlib.suppress(ConnectionError):  # it did not wait for the rest
             client.sendall(data)
             while new := client.recv(65536):
                 received += new
-        except ConnectionError:
-            pass  # it did not wait for the rest
-        assert not received or received.split()[1] in (b"400", b"421", b"404")
-    assert send(server, CHAT, ASK)[0] == 200
+    return received
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_no_request_is_read_out_of_a_malformed_body(path: str, server: Server) -> None:
+    received = answers_until_the_end(server, CHUNKED % path.encode() + b"f" * 18 + HIDDEN * 2)
+    assert received.count(b"HTTP/1.1") <= 1
+    assert b"HTTP/1.1 200" not in received
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_no_request_is_read_out_of_a_body_that_nobody_reads(path: str, server: Server) -> None:
+    sized = b"POST %b HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n"
+    last = b"GET /last HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    for data in (
+        sized % (path.encode(), len(HIDDEN)) + HIDDEN,
+        CHUNKED % path.encode() + b"%x\r\n%b\r\n0\r\n\r\n" % (len(HIDDEN), HIDDEN),
+    ):
+        received = answers_until_the_end(server, data + last)
+        assert b"HTTP/1.1 200" not in received
+        assert received.count(b"HTTP/1.1") == 2
+        assert b"unknown path: /last" in received
 
 
 def test_others_are_answered_while_large_bodies_are_read(server: Server) -> None:
