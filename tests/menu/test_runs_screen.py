@@ -14,7 +14,7 @@ from walking import CTRL_C, DOWN, ENTER, RUNS, UP, choice, finished_run, keys, w
 
 from swiftbox.files import write_json
 from swiftbox.launch.record import Ready
-from swiftbox.menu import actions, runs_screen
+from swiftbox.menu import actions, failure_screen, runs_screen
 from swiftbox.menu.next_steps import next_steps, result_of
 from swiftbox.runs import folder as run_folder
 from swiftbox.runs.creation import create
@@ -77,7 +77,12 @@ def test_a_training_is_extended_by_epochs(
     keys_of_run = {"save_steps": 1, "max_steps": None, "num_train_epochs": 1}
     path = write_config(tmp_path / "a.yaml", tiny, data, output_dir="runs/mine", **keys_of_run)
     box("run", str(path), "--plain", cwd=tmp_path)
-    monkeypatch.setattr(runs_screen, "run", lambda ready, **_: extended.append(ready))
+
+    def run(ready: Ready, **_: object) -> int:
+        extended.append(ready)
+        return 0
+
+    monkeypatch.setattr(failure_screen, "run", run)
     walk(RUNS, NEWEST, choice(3), ENTER, ENTER)
     (ready,) = extended
     assert ready.folder.name == "mine-extended"
