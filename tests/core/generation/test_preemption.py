@@ -11,10 +11,12 @@ from adapters import make_adapter
 from recorded_steps import path_with
 from submitting import SubmittedRequest, greedy, prompts, start_scheduler
 
+from swiftbox.core.generation import reading_pace
 from swiftbox.core.generation.batch import PrefillEntry
 from swiftbox.core.generation.decode_batches import DecodeBatches
 from swiftbox.core.generation.decode_paths import DecodePath
 from swiftbox.core.generation.network import BASE, LoadSettings, Network
+from swiftbox.core.generation.reading_pace import SHORT_PROMPT, ReadingPace
 from swiftbox.core.generation.scheduler import Scheduler
 from swiftbox.core.generation.slot_cache import SlotCache
 
@@ -81,6 +83,9 @@ def long_answers(network: Network, cells: int) -> tuple[list[str], int]:
 def test_caches_at_their_limit_send_few_sequences_back_and_move_seldom(
     network: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Prompts are read in few parts, one before each step: the times of this machine decide nothing.
+    monkeypatch.setattr(reading_pace, "HOST_PART", SHORT_PROMPT)
+    monkeypatch.setattr(ReadingPace, "may_read", lambda _: True)
     watched = Watched(monkeypatch)
     texts, sent_back = long_answers(network, CELLS)
     assert watched.largest <= CELLS
