@@ -6,7 +6,6 @@ without it the engine is compiled into the test's own.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -54,12 +53,6 @@ steps:
 """
 
 QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
-
-
-@pytest.fixture(autouse=True)
-def _engines(monkeypatch: pytest.MonkeyPatch) -> None:
-    if home := os.environ.get("SWIFTBOX_ENGINES"):
-        monkeypatch.setenv("SWIFTBOX_HOME", home)
 
 
 def quantized(model: Path, bits: int, place: Path) -> Path:

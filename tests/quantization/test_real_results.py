@@ -5,42 +5,18 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 from adapters import make_adapter
 from box import box, events, started, until
 from openai import OpenAI
-from tiny import SIZES, train_tokenizer
 
 pytestmark = pytest.mark.network
 
 SETTINGS = {"gptq": ["group_size=64"], "awq": ["group_size=64"], "fp8": [], "w8a8": []}
 ENGINES = {"gptq": "gptq", "awq": "gptq", "fp8": "compress", "w8a8": "compress"}
 QUESTION = [{"role": "user", "content": "hi"}]
-
-
-@pytest.fixture(autouse=True)
-def _engines(monkeypatch: pytest.MonkeyPatch) -> None:
-    if home := os.environ.get("SWIFTBOX_ENGINES"):
-        monkeypatch.setenv("SWIFTBOX_HOME", home)
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random model whose layers are wide enough for every method."""
-    import torch
-    from transformers import Qwen3Config, Qwen3ForCausalLM
-
-    folder = tmp_path_factory.mktemp("model")
-    torch.manual_seed(0)
-    tokenizer = train_tokenizer()
-    sizes = {**SIZES, "num_key_value_heads": 4, "initializer_range": 0.02}
-    ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
-    Qwen3ForCausalLM(Qwen3Config(**sizes, **ends, head_dim=16)).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
 
 
 @pytest.mark.parametrize("method", sorted(SETTINGS))
