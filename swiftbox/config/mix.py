@@ -11,6 +11,7 @@ from swiftbox.config.fields import setting
 from swiftbox.config.groups import HubFields, require_no_empty_names
 from swiftbox.config.merge import require_shard_size
 from swiftbox.config.task import TaskConfig
+from swiftbox.formatting import counted
 from swiftbox.language import text
 
 SPARSE = ("ties", "dare_linear", "dare_ties")
@@ -194,7 +195,7 @@ def _weights(config: MixConfig) -> str:
     count = len(config.names)
     if config.weights and count and len(config.weights) != count:
         return text(
-            f"weights: {len(config.weights)} weights for {count} parts",
+            f"weights: {counted(len(config.weights), 'weight')} for {counted(count, 'part')}",
             f"weights: 有 {len(config.weights)} 个权重，而要混合 {count} 个",
         )
     if config.weights and not any(config.weights):

@@ -12,6 +12,7 @@ from swiftbox.config.groups import as_list
 from swiftbox.config.preference import BetaField, ReferenceField, SharingField, SmoothingField
 from swiftbox.config.train import TrainConfig
 from swiftbox.core.losses.terms import LossContext, LossTerms
+from swiftbox.formatting import counted
 from swiftbox.language import text
 from swiftbox.methods.method import Method
 from swiftbox.methods.pairs import (
@@ -90,7 +91,8 @@ class DpoConfig(SharingField, ReferenceField, SmoothingField, BetaField, TrainCo
         if self.loss_weights and len(self.loss_weights) != len(losses):
             raise ValueError(
                 text(
-                    f"loss_weights: {len(self.loss_weights)} weights for {len(losses)} losses",
+                    f"loss_weights: {counted(len(self.loss_weights), 'weight')} for "
+                    f"{counted(len(losses), 'loss type')}",
                     f"loss_weights：{len(losses)} 个损失给了 {len(self.loss_weights)} 个权重",
                 )
             )

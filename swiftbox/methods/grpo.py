@@ -14,6 +14,7 @@ from pydantic import model_validator
 from swiftbox.config.fields import setting
 from swiftbox.config.groups import as_list
 from swiftbox.config.train import TrainConfig
+from swiftbox.formatting import counted
 from swiftbox.language import text
 from swiftbox.methods.method import Method
 
@@ -125,8 +126,8 @@ class GrpoConfig(TrainConfig):
         if self.reward_weights and len(self.reward_weights) != len(names):
             raise ValueError(
                 text(
-                    f"reward_weights: {len(self.reward_weights)} weights for "
-                    f"{len(names)} functions",
+                    f"reward_weights: {counted(len(self.reward_weights), 'weight')} for "
+                    f"{counted(len(names), 'function')}",
                     f"reward_weights：{len(names)} 个函数给了 {len(self.reward_weights)} 个权重",
                 )
             )

@@ -27,7 +27,7 @@ WRONG: dict[str, tuple[str, dict[str, Any], str]] = {
     "weights that are too few": (
         "dpo",
         {"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0]},
-        "a.yaml:17 loss_weights: 1 weights for 2 losses",
+        "a.yaml:17 loss_weights: 1 weight for 2 loss types",
     ),
     "robust without wrong labels": (
         "dpo",

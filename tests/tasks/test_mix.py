@@ -50,7 +50,7 @@ def edited(source: Path, folder: Path, file: str, **changes: Any) -> Path:
         ("adapter: [a, b]\ntuned_model: [a, b]", "either adapters, or models as tuned_model"),
         ("method: ties", "either adapters, or models as tuned_model"),
         ("adapter: [a]", "adapter: should name two or more"),
-        ("adapter: [a, b]\nweights: [1]", "1 weights for 2 parts"),
+        ("adapter: [a, b]\nweights: [1]", "1 weight for 2 parts"),
         ("adapter: [a, b]\nweights: [0, 0]", "at least one should not be 0"),
         ("adapter: [a, b]\nmethod: slerp", "slerp is between two models"),
         ("tuned_model: [a, b, c]\nmethod: slerp", "slerp takes two models"),
